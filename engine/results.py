@@ -1,0 +1,91 @@
+"""What a training run leaves behind."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.config import RunConfig
+from engine.outcomes import judge, smoothed
+
+CURVES = ("iteration", "loss", "accuracy", "gradient_norm", "weight_norm", "update_ratio")
+"""Columns of a run's curves; loss is the mean over the window since the point before."""
+
+
+@dataclass(frozen=True)
+class Overflow:
+    """The first floating-point event of a run, and in how many iterations one happened.
+
+    Attributes
+    ----------
+    iteration : int
+        Counted from 1: the first update is iteration 1.
+    phase : str
+        forward, loss, backward or update.
+    kind : str
+        "overflow" (a number grew past the largest) or "invalid" (an operation without an answer, as inf - inf).
+    count : int
+        Iterations with at least one event.
+    """
+
+    iteration: int
+    phase: str
+    kind: str
+    count: int
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One trained run.
+
+    Attributes
+    ----------
+    status : str
+        "finished", or "stopped" before its last iteration.
+    outcome, reason : str
+        A key of `engine.OUTCOMES`, and why in plain words.
+    evidence : dict
+        The numbers behind the outcome.
+    final_loss, best_loss : float
+        Training loss averaged over 5 % of the run, at the end and at its lowest.
+    accuracy : float
+        Share of 2,000 held-out samples answered right.
+    overflow : Overflow or None
+    curves : array, shape (points, len(CURVES)), float64
+    examples : list of dict
+        Worked examples, as the task describes them.
+    seconds : float
+        The run's share of the time its population took.
+    """
+
+    config: RunConfig
+    status: str
+    iterations: int
+    outcome: str
+    reason: str
+    evidence: dict
+    final_loss: float
+    best_loss: float
+    accuracy: float
+    overflow: Overflow | None
+    curves: np.ndarray
+    examples: list
+    seconds: float = 0.0
+
+
+def make_result(config, *, status, iterations, curves, start_loss, baseline, accuracy, overflow, died, examples) -> RunResult:
+    """Judge a run that ended and put its result together."""
+    losses = smoothed(curves[:, CURVES.index("loss")].tolist())
+    final = losses[-1] if losses else start_loss
+    best = min(filter(math.isfinite, losses), default=math.nan)
+    evidence = {
+        "start_loss": start_loss,
+        "final_loss": final,
+        "best_loss": best,
+        "baseline": baseline,
+        "accuracy": accuracy,
+        "overflow_iterations": overflow.count if overflow else 0,
+        "weights_finite": not died,
+    }
+    outcome, reason = judge(evidence, overflowed=overflow is not None, died=died)
+    return RunResult(config, status, iterations, outcome, reason, evidence, final, best, accuracy, overflow, curves, examples)

@@ -1,0 +1,22 @@
+"""Errors of storage and jobs; their family starts in `engine.errors`.
+
+BrinkError
+├── ConfigError         a setting that cannot be trained
+├── PlanError           a list of runs that makes no sense (too many, empty, unknown preset)
+├── StoreError          the store cannot be opened, read or written
+└── JobError            a job does not exist or is not in the state asked for
+"""
+
+from engine import BrinkError
+
+
+class PlanError(BrinkError, ValueError):
+    """The runs asked for do not make sense together."""
+
+
+class StoreError(BrinkError):
+    """The store cannot be opened, read or written; nothing was changed."""
+
+
+class JobError(BrinkError):
+    """A job does not exist, is not in the state asked for, or was taken over by another process."""

@@ -1,0 +1,95 @@
+"""The tables of a store. All are named `lab_*`, keyed by UUIDs of our own; times are UTC seconds since 1970.
+
+- `lab_job`: a plan and how far its training is;
+- `lab_run`: one row for each trained run, without its curves, so that the table of runs reads quickly;
+- `lab_curve`: the run's curves (a NumPy array in NumPy's own file format) and its worked examples.
+"""
+
+import math
+
+import sqlalchemy as sa
+
+
+class ExactFloat(sa.TypeDecorator):
+    """A float that keeps NaN: SQLite would make it NULL, so there it is stored as the text 'NaN'."""
+
+    impl = sa.Float(53)
+    cache_ok = True
+
+    def process_bind_param(self, value, dialect):
+        """Return what the database stores."""
+        if value is None:
+            return None
+        return "NaN" if dialect.name == "sqlite" and math.isnan(value) else float(value)
+
+    def process_result_value(self, value, dialect):
+        """Return the float that was stored."""
+        return math.nan if value == "NaN" else value
+
+    def bind_processor(self, dialect):
+        """Keep SQLAlchemy's own conversion to float away from the text 'NaN'."""
+        return lambda value: self.process_bind_param(value, dialect)
+
+
+METADATA = sa.MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s"})
+
+JOBS = sa.Table(
+    "lab_job",
+    METADATA,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("plan", sa.Text, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("stop_requested", sa.Boolean, nullable=False, default=False),
+    sa.Column("token", sa.String(32)),
+    sa.Column("n_runs", sa.Integer, nullable=False),
+    sa.Column("n_iterations", sa.BigInteger, nullable=False),
+    sa.Column("iterations_done", sa.BigInteger, nullable=False, default=0),
+    sa.Column("created_at", sa.Float(53), nullable=False),
+    sa.Column("started_at", sa.Float(53)),
+    sa.Column("started_with", sa.BigInteger),
+    sa.Column("ended_at", sa.Float(53)),
+    sa.Column("heartbeat_at", sa.Float(53), nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("live", sa.LargeBinary),
+)
+
+RUNS = sa.Table(
+    "lab_run",
+    METADATA,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("job_id", sa.String(32), sa.ForeignKey("lab_job.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("identity", sa.String(32), nullable=False),
+    sa.Column("config", sa.Text, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("iterations", sa.Integer, nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("final_loss", ExactFloat, nullable=False),
+    sa.Column("best_loss", ExactFloat, nullable=False),
+    sa.Column("accuracy", ExactFloat, nullable=False),
+    sa.Column("overflow_iteration", sa.Integer),
+    sa.Column("overflow_phase", sa.String(16)),
+    sa.Column("overflow_kind", sa.String(16)),
+    sa.Column("overflow_count", sa.Integer),
+    sa.Column("seconds", sa.Float(53), nullable=False),
+    sa.Column("engine_version", sa.String(16), nullable=False),
+    sa.Column("created_at", sa.Float(53), nullable=False),
+    sa.Column("name", sa.Text, nullable=False, default=""),
+    sa.Column("note", sa.Text, nullable=False, default=""),
+    sa.UniqueConstraint("job_id", "number"),
+)
+
+CURVES = sa.Table(
+    "lab_curve",
+    METADATA,
+    sa.Column("run_id", sa.String(32), sa.ForeignKey("lab_run.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("curves", sa.LargeBinary, nullable=False),
+    sa.Column("examples", sa.Text, nullable=False),
+)
+
+VERSION_TABLE = "lab_alembic_version"
+HEAD = "0001"
+"""The newest migration; a store at this version is opened without loading Alembic."""

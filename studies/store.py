@@ -1,0 +1,169 @@
+"""Where jobs, runs and curves are kept: one SQLite file by default, through SQLAlchemy.
+
+`open_store` opens (and, where needed, makes or upgrades) a store; a `Store` reads and writes it. Every write is one
+transaction. An SQLite file is used with a write-ahead log, full synchronisation and foreign keys.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+import sqlalchemy as sa
+
+from studies.errors import StoreError
+from studies.schema import HEAD, VERSION_TABLE
+from studies.store_jobs import JobRecords
+from studies.store_runs import RunRecords
+
+STORAGE_VARIABLE = "BRINK_STORAGE"
+BUSY_SECONDS = 30
+"""How long a write waits for another process's write; a chunk of 10,000 runs takes a few seconds."""
+
+
+def default_url() -> str:
+    """Return the store's address: the environment's BRINK_STORAGE, or a file in the user's data folder."""
+    return os.environ.get(STORAGE_VARIABLE) or f"sqlite:///{platformdirs.user_data_path('brink') / 'brink.db'}"
+
+
+def open_store(url: str | None = None) -> "Store":
+    """Open a store, making or upgrading its tables where needed.
+
+    Parameters
+    ----------
+    url : str, optional
+        SQLAlchemy's form, such as "sqlite:///my.db"; `default_url()` without one.
+
+    Raises
+    ------
+    StoreError
+        If the address cannot be used: no database, made by a newer version, no permission, disk full. Nothing is changed.
+    """
+    given = url is not None or bool(os.environ.get(STORAGE_VARIABLE))
+    try:
+        address = sa.make_url(url or default_url())
+    except sa.exc.ArgumentError:
+        raise StoreError(f"expected an address such as sqlite:///my.db, found {url or default_url()!r}") from None
+    if address.get_backend_name() != "sqlite":
+        raise StoreError(f"expected an SQLite address such as sqlite:///my.db, found {address.render_as_string()!r}")
+    if not address.database or address.database == ":memory:":
+        raise StoreError("expected an SQLite file, found a database in memory, which other processes cannot see")
+    path = Path(address.database).expanduser().absolute()
+    _check_file(path, make_folder=not given)
+    store = Store(_engine(path), f"sqlite:///{path}")
+    store.upgrade()
+    return store
+
+
+def _check_file(path: Path, make_folder: bool) -> None:
+    """Refuse, before anything is written, a path that cannot become or is no SQLite database."""
+    if make_folder:
+        with _translated(f"sqlite:///{path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        raise StoreError(f"expected a file in an existing folder, found no folder {path.parent}; create it first")
+    if path.is_dir():
+        raise StoreError(f"expected an SQLite file, found a folder: {path}")
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with _translated(f"sqlite:///{path}"):
+        with path.open("rb") as file:
+            if file.read(16) != b"SQLite format 3\x00":
+                raise StoreError(f"expected an SQLite database, found another kind of file: {path}; it was left as it is")
+
+
+def _engine(path: Path) -> sa.Engine:
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS}, poolclass=sa.NullPool)
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection, record):
+        connection.isolation_level = None  # transactions begin below, in one place
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection):
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextlib.contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """Raise what SQLite, SQLAlchemy and the operating system report as a `StoreError` that says what to do."""
+    try:
+        yield
+    except (sa.exc.DBAPIError, sqlite3.Error, OSError) as error:
+        text = str(getattr(error, "orig", error))
+        for sign, message in _ADVICE.items():
+            if sign in text.lower():
+                raise StoreError(f"{message} ({url}: {text}). Nothing was changed.") from error
+        raise StoreError(f"the store failed ({url}: {text}). Nothing was changed.") from error
+
+
+_ADVICE = {
+    "database or disk is full": "the disk is full; free some space and try again",
+    "no space left": "the disk is full; free some space and try again",
+    "readonly database": "the store is read-only; give a folder and file you may write to",
+    "read-only": "the store is read-only; give a folder and file you may write to",
+    "unable to open": "the store cannot be opened; check that its folder exists and may be written to",
+    "permission denied": "the store may not be written to; give another folder or change its permissions",
+    "not a database": "expected an SQLite database, found another kind of file",
+    "malformed": "the database file is damaged; restore a copy",
+    "database is locked": f"another process has kept the store busy for {BUSY_SECONDS} s; try again",
+}
+
+
+class Store(JobRecords, RunRecords):
+    """Jobs, runs and curves in one database. Get one from `open_store`."""
+
+    def __init__(self, engine: sa.Engine, url: str):
+        self.engine, self.url = engine, url
+
+    def upgrade(self) -> None:
+        """Bring the tables to this version's; refuse a store that a newer version made."""
+        with self.reading() as connection:
+            version = self._version(connection)
+        if version == HEAD:
+            return
+        from alembic import command
+        from alembic.config import Config
+        from alembic.script import ScriptDirectory
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        if version is not None and version not in known:
+            raise StoreError(
+                f"the store was made by a newer version of Brink: expected its tables' version to be at most {HEAD}, found "
+                f"{version} in {self.url}; upgrade Brink or give another file. Nothing was changed."
+            )
+        with _translated(self.url), contextlib.closing(self.engine.raw_connection()) as raw:
+            raw.execute("PRAGMA journal_mode = WAL")
+        with self.writing() as connection:
+            if self._version(connection) != HEAD:  # another process may have been faster
+                config.attributes["connection"] = connection
+                command.upgrade(config, HEAD)
+
+    @staticmethod
+    def _version(connection: sa.Connection) -> str | None:
+        if not sa.inspect(connection).has_table(VERSION_TABLE):
+            return None
+        return connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """Give a connection that sees one state of the store."""
+        with _translated(self.url), self.engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """Give a connection whose changes are made together or not at all."""
+        with _translated(self.url), self.engine.connect() as connection:
+            with connection.execution_options(writes=True).begin():
+                yield connection

@@ -1,0 +1,209 @@
+"""Jobs in a store: made, claimed by one process, beaten, asked to stop, ended."""
+
+import dataclasses
+import io
+import time
+import uuid
+from dataclasses import dataclass
+
+import numpy as np
+import sqlalchemy as sa
+
+from studies.errors import JobError
+from studies.plans import Plan
+from studies.schema import JOBS, RUNS
+
+SILENT_SECONDS = 10
+"""A running job that has given no sign of life for so long is lost; it beats every second."""
+ENDED = ("finished", "stopped", "failed", "lost")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan and how far its training is.
+
+    Attributes
+    ----------
+    status : str
+        waiting, running, stopping, finished, stopped, failed, or lost (its process is gone).
+    rate : float or None
+        Iterations of single runs per second since the job was last started.
+    """
+
+    id: str
+    name: str
+    plan: Plan
+    status: str
+    n_runs: int
+    n_iterations: int
+    iterations_done: int
+    created_at: float
+    error: str | None
+    rate: float | None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a process is, or should be, at work on it."""
+        return self.status not in ENDED
+
+    @property
+    def progress(self) -> float:
+        """Share of all iterations that is done."""
+        return self.iterations_done / self.n_iterations
+
+    @property
+    def runs_per_second(self) -> float | None:
+        """Whole runs per second at the present rate."""
+        return self.rate * self.n_runs / self.n_iterations if self.rate else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time left at the present rate."""
+        return (self.n_iterations - self.iterations_done) / self.rate if self.rate else None
+
+
+def _job(row: sa.Row) -> Job:
+    now = time.time()
+    status = row.status
+    if status in ("waiting", "running"):
+        if now - row.heartbeat_at > SILENT_SECONDS:
+            status = "lost"
+        elif row.stop_requested:
+            status = "stopping"
+    seconds = (row.ended_at or row.heartbeat_at) - row.started_at if row.started_at else 0
+    done = row.iterations_done - (row.started_with or 0)
+    fields = {f.name: getattr(row, f.name) for f in dataclasses.fields(Job) if f.name not in ("plan", "status", "rate")}
+    return Job(**fields, plan=Plan.from_json(row.plan), status=status, rate=done / seconds if seconds and done else None)
+
+
+_COLUMNS = [column for column in JOBS.columns if column.name != "live"]
+
+
+class JobRecords:
+    """The part of a `Store` that keeps jobs."""
+
+    def add_job(self, plan: Plan, name: str = "") -> str:
+        """Write a new job, waiting for a process, and return its id."""
+        configs = plan.configs()
+        job_id, now = uuid.uuid4().hex, time.time()
+        with self.writing() as connection:
+            connection.execute(
+                JOBS.insert().values(
+                    id=job_id,
+                    name=name,
+                    plan=plan.to_json(),
+                    status="waiting",
+                    n_runs=len(configs),
+                    n_iterations=sum(config.n_iterations for config in configs),
+                    created_at=now,
+                    heartbeat_at=now,
+                )
+            )
+        return job_id
+
+    def job(self, job_id: str) -> Job:
+        """Return one job, or raise `JobError`."""
+        with self.reading() as connection:
+            row = connection.execute(sa.select(*_COLUMNS).where(JOBS.c.id == job_id)).one_or_none()
+        if row is None:
+            raise JobError(f"expected the id of a saved job, found {job_id!r}; it may have been deleted")
+        return _job(row)
+
+    def jobs(self, most: int = 100) -> list[Job]:
+        """Return the newest jobs, newest first."""
+        query = sa.select(*_COLUMNS).order_by(JOBS.c.created_at.desc(), JOBS.c.id).limit(most)
+        with self.reading() as connection:
+            return [_job(row) for row in connection.execute(query)]
+
+    def wait_again(self, job_id: str) -> None:
+        """Put an unfinished job that nobody works on back in line, or raise `JobError`."""
+        now = time.time()
+        silent = JOBS.c.status.in_(("waiting", "running")) & (JOBS.c.heartbeat_at < now - SILENT_SECONDS)
+        idle = silent | JOBS.c.status.in_(("stopped", "failed"))
+        changes = {"status": "waiting", "stop_requested": False, "heartbeat_at": now, "token": None, "error": None}
+        if not self._change(JOBS.c.id == job_id, idle, changes):
+            raise JobError(f"expected a job that was stopped, failed or lost, found one that is {self.job(job_id).status}")
+
+    def claim(self, job_id: str) -> str:
+        """Take a waiting job for this process and return the token that its writes need; raise `JobError` if taken."""
+        token, now = uuid.uuid4().hex, time.time()
+        changes = {
+            "status": "running",
+            "token": token,
+            "heartbeat_at": now,
+            "started_at": now,
+            "iterations_done": 0,
+            "started_with": 0,
+            "ended_at": None,
+        }
+        if not self._change(JOBS.c.id == job_id, JOBS.c.status == "waiting", changes):
+            raise JobError(f"expected a job that is waiting, found one that is {self.job(job_id).status}")
+        return token
+
+    def beat(
+        self, job_id: str, token: str, iterations_done: int | None = None, live: bytes | None = None, first: bool = False
+    ) -> bool:
+        """Give a sign of life, with progress if there is some; return whether the job was asked to stop.
+
+        `first` marks what was done before this process began, which its speed does not count.
+
+        Raises
+        ------
+        JobError
+            If another process has taken the job over, or it was deleted.
+        """
+        changes = {"heartbeat_at": time.time()}
+        if iterations_done is not None:
+            changes |= {"iterations_done": iterations_done, "live": live}
+            changes |= {"started_with": iterations_done} if first else {}
+        if not self._change(JOBS.c.id == job_id, JOBS.c.token == token, changes):
+            raise JobError(f"job {job_id} was deleted or taken over by another process")
+        with self.reading() as connection:
+            return bool(connection.scalar(sa.select(JOBS.c.stop_requested).where(JOBS.c.id == job_id)))
+
+    def request_stop(self, job_id: str) -> None:
+        """Ask a job to stop; its process keeps what it has, marked as stopped."""
+        self._change(JOBS.c.id == job_id, JOBS.c.status.in_(("waiting", "running")), {"stop_requested": True})
+
+    def end_job(self, job_id: str, token: str, status: str, error: str | None = None) -> None:
+        """Write how a job ended: finished, stopped or failed."""
+        now = time.time()
+        changes = {"status": status, "ended_at": now, "heartbeat_at": now, "error": error, "live": None}
+        self._change(JOBS.c.id == job_id, JOBS.c.token == token, changes)
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete a job and all its runs."""
+        with self.writing() as connection:
+            connection.execute(JOBS.delete().where(JOBS.c.id == job_id))
+
+    def finished_numbers(self, job_id: str) -> set[int]:
+        """Return the numbers of a job's runs that need not be trained again."""
+        query = sa.select(RUNS.c.number).where(RUNS.c.job_id == job_id, RUNS.c.status == "finished")
+        with self.reading() as connection:
+            return set(connection.scalars(query))
+
+    def live_curves(self, job_id: str) -> dict[int, np.ndarray]:
+        """Return the curves so far of runs that are being trained, by number."""
+        with self.reading() as connection:
+            packed = connection.scalar(sa.select(JOBS.c.live).where(JOBS.c.id == job_id))
+        return unpack_live(packed) if packed else {}
+
+    def _change(self, which, condition, changes: dict) -> bool:
+        with self.writing() as connection:
+            return connection.execute(JOBS.update().where(which, condition).values(**changes)).rowcount == 1
+
+
+def pack_live(curves: dict[int, np.ndarray]) -> bytes:
+    """Return curves by run number as bytes; all have the same columns."""
+    file = io.BytesIO()
+    np.save(file, np.array([(number, len(rows)) for number, rows in curves.items()], np.int64).reshape(-1, 2))
+    np.save(file, np.concatenate([*curves.values()]) if curves else np.empty((0, 0)))
+    return file.getvalue()
+
+
+def unpack_live(packed: bytes) -> dict[int, np.ndarray]:
+    """Undo `pack_live`."""
+    file = io.BytesIO(packed)
+    sizes, rows = np.load(file), np.load(file)
+    parts = np.split(rows, np.cumsum(sizes[:, 1])[:-1]) if len(sizes) else []
+    return {int(number): part for (number, _), part in zip(sizes, parts, strict=True)}
