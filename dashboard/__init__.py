@@ -1,0 +1,1 @@
+"""Brink's dashboard: what people see. Knows the studies, and nothing knows it."""

@@ -1,0 +1,56 @@
+"""Starts the dashboard: `python -m dashboard`, which is what `make run` does."""
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+
+from engine import BrinkError
+from studies import default_url, open_store
+from studies.store import STORAGE_VARIABLE
+
+ROOT = Path(__file__).parent.parent
+
+
+def port_is_free(port: int) -> bool:
+    """Return whether nothing listens on a port of this machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def main() -> int:
+    """Check port and store, then become Streamlit."""
+    parser = argparse.ArgumentParser(prog="python -m dashboard", description="Open Brink's dashboard in the browser.")
+    parser.add_argument("--port", type=int, default=8501, help="port on this machine (default: %(default)s)")
+    parser.add_argument("--storage", metavar="URL", help=f"where runs are kept (default: {default_url()})")
+    arguments = parser.parse_args()
+    if not 1 <= arguments.port <= 65535:
+        print(f"error: --port: expected a whole number from 1 to 65535, found {arguments.port}", file=sys.stderr)
+        return 2
+    if not port_is_free(arguments.port):
+        print(
+            f"error: port {arguments.port} is in use, perhaps by another Brink (http://localhost:{arguments.port}); "
+            f"choose another: make run PORT={arguments.port + 1}",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        store = open_store(arguments.storage or None)
+    except BrinkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"Brink keeps its runs in {store.url}", flush=True)
+    os.environ[STORAGE_VARIABLE] = store.url
+    os.chdir(ROOT)
+    command = [sys.executable, "-m", "streamlit", "run", "dashboard/app.py", "--server.port", str(arguments.port)]
+    os.execv(sys.executable, command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""A job as people see it: what it is doing, its curves so far, how its runs ended."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.components.results import color_choice, curve_charts, labelled, outcome_counts, run_details
+from dashboard.components.session import literal, the_store
+from engine import TASKS, RunConfig
+from studies import Job, Plan
+from studies.jobs import resume
+from studies.plans import describe
+from studies.store_runs import long_curves
+
+POLL_SECONDS = 0.4
+MOST_TO_PICK = 300
+STATUS = {
+    "waiting": "Starting …",
+    "running": "Training …",
+    "stopping": "Stopping …",
+    "stopped": "Stopped before the end. What was trained is kept; runs that had begun are marked as stopped.",
+    "failed": "Training failed.",
+    "lost": "The training process is gone: it was killed, or the machine went down. Finished runs are kept.",
+}
+
+
+def plan_title(plan: Plan) -> str:
+    """Return a plan in words: what differs from the classic exercise, and how many seeds."""
+    classic = RunConfig().to_dict()
+    fixed = {name: values[0] for name, values in plan.axes.items() if len(values) == 1 and name != "seed"}
+    texts = [describe(fixed, [name for name, value in fixed.items() if value != classic[name]])]
+    texts += [f"{len(plan.axes[name])} values of {name}" for name in plan.varied if name != "seed"]
+    seeds = plan.axes.get("seed", [classic["seed"]])
+    texts.append(f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
+    return " · ".join(filter(None, texts)) if texts[0] or len(texts) > 2 else f"classic exercise · {texts[-1]}"
+
+
+def job_label(job: Job) -> str:
+    """Return a job in one line, for a list to pick from."""
+    when = pd.Timestamp(job.created_at, unit="s", tz="UTC").strftime("%d %b %H:%M")
+    return f"{job.name or plan_title(job.plan)} ({job.status}, {job.n_saved:,} of {job.n_runs:,} runs, {when} UTC)"
+
+
+def status_line(job: Job) -> None:
+    """Show what a job is doing, and the one thing that can be done about it."""
+    if job.status == "finished":
+        return
+    with st.container(horizontal=True, vertical_alignment="center", key="status"):
+        if job.is_live:
+            speed = ""
+            if job.rate:
+                speed = (
+                    f" {job.n_saved:,} of {job.n_runs:,} runs, {job.runs_per_second:.1f} runs/s, {job.seconds_left:.0f} s left"
+                )
+            st.progress(min(1.0, job.progress), STATUS[job.status] + speed)
+            stopping = job.status == "stopping"
+            st.button("Stop", key="stop", on_click=the_store().request_stop, args=(job.id,), disabled=stopping)
+        else:
+            st.warning(STATUS[job.status] + (f" {literal(job.error)}" if job.error else ""))
+            st.button("Resume", key="resume", type="primary", on_click=resume, args=(the_store(), job.id))
+
+
+@st.cache_data(show_spinner=False, max_entries=20)
+def _saved_curves(url: str, run_ids: tuple[str, ...]) -> pd.DataFrame:
+    return the_store().curves(run_ids)  # a saved run's curves never change
+
+
+def _live(job: Job, saved: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return runs that are being trained, and their curves so far."""
+    done = set(saved.loc[saved["status"] == "finished", "number"])
+    live = (
+        {n: rows for n, rows in the_store().live_curves(job.id).items() if n not in done and len(rows)} if job.is_live else {}
+    )
+    configs = job.plan.configs() if live else []
+    rows = [{"id": f"live{n}", "name": "", "number": n, "outcome": "training", **configs[n].to_dict()} for n in live]
+    return pd.DataFrame(rows), long_curves({f"live{n}": curve for n, curve in live.items()})
+
+
+def job_results(job_id: str, overlay: list[str], polling: bool) -> None:
+    """Show a job with earlier runs laid over it. As a fragment it runs again and again while the job is live."""
+    store = the_store()
+    job = store.job(job_id)
+    if job.is_live != polling:
+        st.rerun()  # the whole page, which decides whether to poll
+    status_line(job)
+    saved = store.runs(job.id)
+    others = store.runs(run_ids=overlay) if overlay else saved.head(0)
+    fresh, fresh_curves = _live(job, saved)
+    saved = saved[~saved["number"].isin(fresh["number"])] if len(fresh) else saved
+    frames = [frame for frame in (saved, fresh, others) if len(frame)]
+    if not frames:
+        st.caption("The first points appear in a moment." if job.is_live else "No run of this job was kept.")
+        return
+    runs = labelled(pd.concat(frames, ignore_index=True))
+    curves = _saved_curves(store.url, (*saved["id"], *others["id"]))
+    curves = pd.concat([curves, fresh_curves], ignore_index=True) if len(fresh_curves) else curves
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+        outcome_counts(runs)
+        by = color_choice(runs, "color_by")
+    config = RunConfig(**{name: values[0] for name, values in job.plan.axes.items()})
+    curve_charts(runs, curves, by, TASKS[config.task].baseline(config), "experiment")
+    if len(saved) + len(others):
+        _closer(runs[runs["outcome"] != "training"])
+
+
+def _closer(runs: pd.DataFrame) -> None:
+    """Show one of the runs closely."""
+    texts = {run.id: f"{run.label} · {run.outcome}" for run in runs.itertuples()}
+    picked = next(iter(texts))
+    if len(texts) > 1:
+        if st.session_state.get("closer") not in texts:
+            st.session_state["closer"] = picked
+        picked = st.selectbox("Look closer at", list(texts), format_func=texts.get, key="closer")
+    run_details(the_store().run(picked), judged=len(texts) > 1)
+
+
+def overlay_choice(job_id: str) -> list[str]:
+    """Let people pick earlier runs to lay over the curves; the address keeps them. Return their ids."""
+    wanted = [run_id for run_id in st.query_params.get("with", "").split(",") if run_id]
+    table = the_store().runs(most=MOST_TO_PICK)
+    extra = [run_id for run_id in wanted if run_id not in set(table["id"])]
+    table = pd.concat([table, the_store().runs(run_ids=extra)], ignore_index=True) if extra else table
+    table = table[table["job_id"] != job_id]
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    texts = {row["id"]: f"{row['name'] or describe(row)} · {row['outcome']} · {row['created_at']:%d %b %H:%M}" for row in rows}
+    chosen = st.session_state.get("overlay", wanted)
+    st.session_state["overlay"] = [run_id for run_id in chosen if run_id in texts]
+    count = f" ({len(st.session_state['overlay'])})" if st.session_state["overlay"] else ""
+    with st.popover(f"Overlay{count}", disabled=not texts, help="Lay earlier runs over this experiment's curves."):
+        picked = st.multiselect("Earlier runs", list(texts), format_func=texts.get, key="overlay", placeholder="None")
+    if picked:
+        st.query_params["with"] = ",".join(picked)
+    else:
+        st.query_params.pop("with", None)
+    return picked

@@ -1,0 +1,142 @@
+"""Results of runs as people see them: outcome, charts, worked examples."""
+
+import html
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.charts.curves import READING, curve_chart
+from dashboard.charts.outcomes import LOOKS, word
+from dashboard.components.session import literal
+from engine import FIELDS
+from studies.plans import describe
+
+TITLES = {"loss": "loss, summed over the steps", "accuracy": "sums right", "gradient_norm": "gradient norm"}
+
+
+def outcome_badge(outcome: str, text: str = "") -> None:
+    """Show an outcome in its colour, with its symbol and word."""
+    st.badge(text or word(outcome), color=LOOKS[outcome].theme)
+
+
+def outcome_counts(runs: pd.DataFrame) -> None:
+    """Show how many runs ended how; of a single one also why."""
+    counts = runs["outcome"].value_counts()
+    with st.container(horizontal=True, gap="small", width="content", vertical_alignment="center"):
+        if len(runs) == 1 and "reason" in runs and isinstance(runs["reason"].iloc[0], str):
+            outcome_badge(runs["outcome"].iloc[0])
+            st.markdown(literal(runs["reason"].iloc[0]), width="content")
+            return
+        for outcome in (name for name in LOOKS if name in counts.index):
+            outcome_badge(outcome, f"{word(outcome)} {counts[outcome]}")
+
+
+def varied(runs: pd.DataFrame) -> list[str]:
+    """Return the settings in which runs differ."""
+    return [name for name in FIELDS if name in runs and runs[name].nunique(dropna=False) > 1]
+
+
+def labelled(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return runs with run_id and a label for each: its name, or the settings in which these runs differ."""
+    names = varied(runs)
+    texts = [
+        row["name"] or describe(row, names or None) for row in runs.astype(object).where(runs.notna(), None).to_dict("records")
+    ]
+    return runs.assign(run_id=runs["id"], label=texts)
+
+
+def color_choice(runs: pd.DataFrame, key: str) -> str:
+    """Let people say what colours mean, where there is a choice, and return it: "outcome" or a setting."""
+    names = [*(name for name in varied(runs) if name != "seed"), "outcome"]
+    names += ["seed"] if runs["seed"].nunique() > 1 else []
+    if len(names) == 1:
+        return names[0]
+    return st.segmented_control(
+        "Colour by",
+        names,
+        default=names[0],
+        required=True,
+        key=key,
+        format_func=lambda n: FIELDS[n].label if n in FIELDS else n,
+    )
+
+
+def _colored(runs: pd.DataFrame, by: str) -> pd.DataFrame:
+    texts = runs[by].map(lambda value: "none" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value))
+    return runs.assign(color=texts)
+
+
+def curve_charts(runs: pd.DataFrame, curves: pd.DataFrame, color_by: str, baseline: float | None, key: str) -> None:
+    """Show loss, large, and below it accuracy and gradient norm."""
+    runs, title = _colored(runs, color_by), FIELDS[color_by].label if color_by in FIELDS else color_by
+    _chart(curves, runs, "loss", title, f"{key}_loss", log=True, baseline=baseline, height=400)
+    left, right = st.columns(2)
+    with left:
+        _chart(curves, runs, "accuracy", title, f"{key}_accuracy", legend=False, height=260)
+    with right:
+        _chart(curves, runs, "gradient_norm", title, f"{key}_gradient", log=True, legend=False, height=260)
+
+
+def _chart(curves: pd.DataFrame, runs: pd.DataFrame, field: str, color_title: str, key: str, **options) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"**{TITLES[field].capitalize()}**", width="content")
+        with st.popover("How to read this", type="tertiary"):
+            st.markdown(READING[field])
+    chart = curve_chart(curves, runs, field, TITLES[field], color_title=color_title, **options)
+    alt = f"{TITLES[field]} over the iterations, {len(runs)} runs"
+    st.altair_chart(chart, key=key, alt=alt)
+
+
+def worked_examples(examples: list[dict]) -> None:
+    """Show additions as the exercise prints them, wrong bits marked."""
+    st.markdown("**Worked examples**, held-out additions after the last iteration; wrong bits are underlined")
+    blocks = "".join(_example(example) for example in examples)
+    style = (
+        "<style>.ex{display:flex;flex-wrap:wrap;gap:.6rem}"
+        ".ex pre{margin:0;padding:.55rem .8rem;border:1px solid #8A8F9855;border-radius:6px;font-size:.86rem;line-height:1.45}"
+        ".ex u{color:#D55E00;font-weight:700;text-decoration-thickness:2px}</style>"
+    )
+    st.html(f'{style}<div class="ex">{blocks}</div>')
+
+
+def _example(example: dict) -> str:
+    answer = "".join(
+        bit if bit == true else f"<u>{bit}</u>" for bit, true in zip(example["answer_bits"], example["true_bits"], strict=True)
+    )
+    right = example["answer_bits"] == example["true_bits"]
+    verdict = "✓" if right else f"✗ (is {example['a'] + example['b']})"
+    lines = (
+        f"  {example['a_bits']}",
+        f"+ {example['b_bits']}",
+        f"= {answer}  predicted",
+        f"  {example['true_bits']}  true",
+        html.escape(f"{example['a']} + {example['b']} = {example['answer']} {verdict}"),
+    )
+    return "<pre>" + "\n".join(lines) + "</pre>"
+
+
+def run_details(run: dict, judged: bool = True) -> None:
+    """Show one run closely: outcome and reason if `judged`, numbers, worked examples."""
+    if judged:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            outcome_badge(run["outcome"])
+            st.markdown(literal(run["reason"]), width="content")
+    if run["status"] == "stopped":
+        st.markdown(f"Stopped after {run['iterations']:,} iterations, before its last.")
+    if run["overflow_count"]:
+        st.markdown(
+            f"First {run['overflow_kind']} at iteration {run['overflow_iteration']:,}, in the {run['overflow_phase']} pass; "
+            f"it happened in {run['overflow_count']:,} of {run['iterations']:,} iterations."
+        )
+    evidence = run["evidence"]
+    numbers = {
+        "accuracy": f"{run['accuracy']:.1%}",
+        "final loss": f"{run['final_loss']:.4g}",
+        "best loss": f"{run['best_loss']:.4g}",
+        "loss at start": f"{evidence['start_loss']:.4g}",
+        "constant answer": f"{evidence['baseline']:.4g}",
+    }
+    with st.container(horizontal=True):
+        for name, value in numbers.items():
+            st.metric(name, value, width="content")
+    worked_examples(run["examples"])

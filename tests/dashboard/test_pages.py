@@ -1,0 +1,152 @@
+"""Every page on an empty and on a filled store, through Streamlit's own test tool."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from engine import OUTCOMES
+from studies import PRESETS, open_store
+from studies.plans import Plan
+
+PAGES = {"experiment": None, "runs": "pages/runs.py"}
+
+
+@pytest.fixture
+def app(monkeypatch):
+    """Return a function that opens a page on a store."""
+
+    def open_page(url: str, page: str = "experiment", query: dict | None = None) -> AppTest:
+        monkeypatch.setenv("BRINK_STORAGE", url)
+        test = AppTest.from_file("../../dashboard/app.py", default_timeout=30)
+        for name, value in (query or {}).items():
+            test.query_params[name] = value
+        test.run()
+        if PAGES[page]:
+            test.switch_page(PAGES[page]).run()
+        assert not test.exception
+        return test
+
+    return open_page
+
+
+def texts(test: AppTest) -> str:
+    """Return everything that is written on the page."""
+    return " ".join(
+        element.value for kind in ("markdown", "caption", "header", "subheader", "error") for element in getattr(test, kind)
+    )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_empty_store_says_what_to_do(app, empty_url, page):
+    written = texts(app(empty_url, page))
+    assert ("Train" in written) or ("Experiment page" in written)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_filled_store_shows_no_error(app, filled_url, page):
+    test = app(filled_url, page)
+    assert not test.error
+    assert test.get("vega_lite_chart") or test.dataframe
+
+
+def test_the_newest_experiment_is_shown_with_its_outcome_and_reason(app, filled_url):
+    written = texts(app(filled_url))
+    assert "far above a constant answer" in written
+    assert "Worked examples" in written
+
+
+def test_the_address_opens_an_older_experiment(app, filled_url):
+    job = next(job for job in open_store(filled_url).jobs() if job.name == "dies")
+    test = app(filled_url, query={"job": job.id})
+    assert "dies" in texts(test)
+    assert "the weights stopped being finite numbers" in texts(test)
+
+
+def test_a_wrong_address_says_so_and_shows_the_newest(app, filled_url):
+    test = app(filled_url, query={"job": "<script>"})
+    assert "does not exist any more" in test.warning[0].value
+
+
+def test_overlaid_runs_join_the_chart(app, filled_url):
+    store = open_store(filled_url)
+    run_ids = [store.runs(job.id)["id"].iloc[0] for job in store.jobs()[1:3]]
+    test = app(filled_url, query={"with": ",".join(run_ids)})
+    assert test.multiselect(key="overlay").value == run_ids
+    assert len(test.selectbox(key="closer").options) == 3
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_turns_the_knobs_to_what_it_says(app, empty_url, name):
+    test = app(empty_url)
+    test.selectbox(key="preset").select(name).run()
+    expected = Plan.of(name).configs()[0]
+    assert test.text_input(key="knob_weight_init_std").value == f"{expected.weight_init_std:g}"
+    assert test.text_input(key="knob_learning_rate").value == f"{expected.learning_rate:g}"
+    assert test.text_input(key="knob_hidden_size").value == str(expected.hidden_size)
+    assert test.session_state["knob_activation"] == [expected.activation]
+    assert test.multiselect(key="knob_init_scheme").value == [expected.init_scheme]
+    assert test.selectbox(key="preset").value == name
+
+
+@pytest.mark.parametrize(
+    ("knob", "typed", "message"),
+    [
+        ("hidden_size", "0", "expected a whole number from 1 to 1,024, found 0"),
+        ("weight_init_std", "-1", "expected a number from 0 to 1,000,000, found -1"),
+        ("learning_rate", "abc", "expected a number above 0 up to 1,000,000, found 'abc'"),
+        ("bits", "64", "expected a whole number from 2 to 32, found 64"),
+        ("n_iterations", "1000000000", "expected a whole number from 1 to 10,000,000, found 1000000000"),
+        ("seed", "1-1000000000", "at most 100,000 numbers"),
+        ("learning_rate", "![x](http://x.test/x.png)", "found"),
+    ],
+)
+def test_an_impossible_setting_is_refused_where_it_is_typed(app, empty_url, knob, typed, message):
+    test = app(empty_url)
+    test.text_input(key=f"knob_{knob}").input(typed).run()
+    (shown,) = [element.value for element in test.markdown if element.value.startswith(":red[")]
+    assert message in shown.replace("\\", "")
+    assert "](" not in shown.removeprefix(":red[").removesuffix("]")  # markup arrives escaped
+    assert test.button(key="train").disabled
+
+
+def test_lists_of_values_and_seeds_are_counted_before_training(app, empty_url):
+    test = app(empty_url)
+    test.text_input(key="knob_learning_rate").input("0.1, 0.5, 1").run()
+    test.text_input(key="knob_seed").input("1-5").run()
+    assert test.button(key="train").label == "Train 15 runs"
+
+
+def test_a_slider_writes_its_value_and_typing_moves_the_slider(app, empty_url):
+    test = app(empty_url)
+    test.select_slider(key="slider_learning_rate").set_value("0.5").run()
+    assert test.text_input(key="knob_learning_rate").value == "0.5"
+    test.text_input(key="knob_learning_rate").input("2").run()
+    assert test.select_slider(key="slider_learning_rate").value == "2"
+
+
+def test_momentum_is_offered_only_where_it_means_something(app, empty_url):
+    test = app(empty_url)
+    assert "knob_momentum" not in [knob.key for knob in test.text_input]
+    test.session_state["knob_optimizer"] = ["momentum"]
+    test.run()
+    assert "knob_momentum" in [knob.key for knob in test.text_input]
+    assert not test.exception
+
+
+def test_runs_can_be_filtered_by_outcome_and_number(app, filled_url):
+    test = app(filled_url, "runs")
+    everything = len(test.dataframe[0].value)
+    test.multiselect(key="filter_columns").select("outcome").select("learning_rate").run()
+    test.multiselect(key="values_outcome").select("diverged").run()
+    assert len(test.dataframe[0].value) == 1 < everything
+    test.number_input(key="most_learning_rate").set_value(1.0).run()
+    assert "No run meets these filters" in test.info[0].value
+
+
+def test_a_store_that_cannot_be_opened_is_explained(app, tmp_path):
+    (tmp_path / "notes.txt").write_text("not a database, but a text of more than sixteen bytes")
+    test = app(f"sqlite:///{tmp_path / 'notes.txt'}")
+    assert "expected an SQLite database" in test.error[0].value.replace("\\", "")
+
+
+def test_every_outcome_of_the_store_is_known_to_the_page(filled_url):
+    assert set(open_store(filled_url).runs()["outcome"]) <= set(OUTCOMES)
