@@ -223,9 +223,9 @@ def _wrong(name: str, field: Field, value: object) -> ConfigError:
 
 def _check_choice(name: str, field: Field, value: object) -> str:
     value = field.short_names.get(value, value) if isinstance(value, str) else value
-    if value not in field.choices:
+    if not isinstance(value, str) or value not in field.choices:
         raise unknown_name(name, value, field.choices)
-    return value
+    return str(value)  # numpy.str_ is a str, but not the field's own type
 
 
 def _check_bool(name: str, field: Field, value: object) -> bool:
@@ -238,7 +238,10 @@ def _check_number(convert: Callable, wanted: type) -> Callable:
     def check(name: str, field: Field, value: object):
         if isinstance(value, bool) or not isinstance(value, wanted):
             raise _wrong(name, field, value)
-        value = convert(value)
+        try:
+            value = convert(value) + 0  # turns -0.0 into 0.0: equal configs must have one identity
+        except OverflowError:  # a whole number beyond every float
+            raise _wrong(name, field, value) from None
         inside = (field.low < value if field.above_low else field.low <= value) and value <= field.high
         if not inside:
             raise _wrong(name, field, value)

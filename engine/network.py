@@ -27,15 +27,14 @@ def initial_parameters(config) -> np.ndarray:
 
     Each matrix has a random stream of its own, so that two runs of one seed share the noise of the matrices they share.
     """
-    shapes = parameter_shapes(config)
-    parts = []
-    for i, weight in enumerate(shapes.values()):
+    scheme, parts, n_matrices = INIT_SCHEMES[config.init_scheme], [], 0
+    for weight in parameter_shapes(config).values():
         if weight.kind == "bias":
             parts.append(np.zeros(weight.shape))
         else:
-            scheme = INIT_SCHEMES[config.init_scheme]
-            noise = scheme(stream(config.seed, "weights", i), *weight.shape, weight.kind == "recurrent")
+            noise = scheme(stream(config.seed, "weights", n_matrices), *weight.shape, weight.kind == "recurrent")
             parts.append(config.weight_init_std * noise)
+            n_matrices += 1  # biases do not count, so that runs with and without them share their matrices
     return np.concatenate([part.ravel() for part in parts]).astype(config.dtype)
 
 

@@ -26,12 +26,12 @@ class Optimizer:
 
 
 def _sgd(gradient, states, constants):
-    """step = learning_rate g."""
+    """Step = learning_rate g."""
     np.multiply(gradient, constants["learning_rate"], out=gradient)
 
 
 def _momentum(gradient, states, constants):
-    """v <- momentum v + g; step = learning_rate v: Polyak (1964), in the form of Sutskever et al. (2013), section 2."""
+    """V <- momentum v + g; step = learning_rate v: Polyak (1964), in the form of Sutskever et al. (2013), section 2."""
     (velocity,) = states
     np.multiply(velocity, constants["momentum"], out=velocity)
     np.add(velocity, gradient, out=velocity)

@@ -69,9 +69,12 @@ def judge(evidence: dict, *, overflowed: bool, died: bool) -> tuple[str, str]:
     if learned and not lost:
         return "learning", f"loss {final:.3g} is below a constant answer's {baseline:.3g}; {accuracy:.1%} right"
     if overflowed:
-        return "overflow", f"numbers overflowed, and loss {final:.3g} is no better than a constant answer's {baseline:.3g}"
+        return (
+            "overflow",
+            f"numbers overflowed, and loss {final:.3g} is not clearly better than a constant answer's {baseline:.3g}",
+        )
     if lost:
         return "unstable", f"loss had come down to {best:.3g} and went back to {final:.3g}"
     if final >= DIVERGED_OF_BASELINE * baseline and final >= DIVERGED_OF_START * start:
         return "diverged", f"loss rose from {start:.3g} to {final:.3g}, far above a constant answer's {baseline:.3g}"
-    return "stalled", f"loss {final:.3g} is no better than a constant answer's {baseline:.3g}"
+    return "stalled", f"loss {final:.3g} is not clearly better than a constant answer's {baseline:.3g}"

@@ -26,7 +26,8 @@ def _parser() -> argparse.ArgumentParser:
     store.add_argument(
         "--store",
         metavar="URL",
-        help=f"where runs are kept, such as sqlite:///my.db (default: ${STORAGE_VARIABLE} or {default_url()})",
+        help="where runs are kept, such as sqlite:///my.db "
+        f"(default: ${STORAGE_VARIABLE} or {default_url().replace('%', '%%')})",
     )
     settings = "settings:\n" + "\n".join(f"  {name:16} {field.expected}" for name, field in FIELDS.items())
     train = commands.add_parser(
@@ -87,9 +88,12 @@ def _progress(share: float) -> None:
     print(f"\r{share:6.1%} trained", end="" if share < 1 else "\n", file=sys.stderr, flush=True)
 
 
-def _work(store: Store, job_id: str, n_workers: int) -> int:
+def _check_workers(n_workers: int) -> None:
     if n_workers < 1:
         raise PlanError(f"--workers: expected at least 1, found {n_workers}")
+
+
+def _work(store: Store, job_id: str, n_workers: int) -> int:
     status = run_job(store, job_id, n_workers, _progress if sys.stderr.isatty() else None)
     if status == "stopped":
         print(f"stopped; go on with: python -m studies resume {job_id}", file=sys.stderr)
@@ -98,10 +102,12 @@ def _work(store: Store, job_id: str, n_workers: int) -> int:
 
 
 def _print_runs(store: Store, job_id: str, as_json: bool) -> None:
-    table = store.runs(job_id)
     if as_json:
         for record in store.results(job_id):
             print(json.dumps(plain(record), allow_nan=False))
+        return
+    table = store.runs(job_id)
+    if table.empty:  # stopped before there was anything
         return
     varied = [name for name in store.job(job_id).plan.varied if name != "seed"]
     columns = [
@@ -123,6 +129,7 @@ def _print_runs(store: Store, job_id: str, as_json: bool) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     plan = _plan(arguments)
+    _check_workers(arguments.workers)
     store = open_store(arguments.store)
     job_id = store.add_job(plan, arguments.name)
     code = _work(store, job_id, arguments.workers)
@@ -167,6 +174,7 @@ def _values(values: list) -> str:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
+    _check_workers(arguments.workers)
     store = open_store(arguments.store)
     store.wait_again(arguments.job)
     code = _work(store, arguments.job, arguments.workers)
@@ -200,13 +208,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     parsed = _parser().parse_args(arguments)
     try:
-        return COMMANDS[parsed.command](parsed)
+        code = COMMANDS[parsed.command](parsed)
+        sys.stdout.flush()  # here, where a reader that has gone is understood
+        return code
     except (ConfigError, PlanError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrinkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130  # before training began, which answers Ctrl-C itself
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone, as with `| head`
         return 0

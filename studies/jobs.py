@@ -57,9 +57,29 @@ class _InThisProcess(Executor):
 
 
 def _prepare_worker() -> None:
-    """One BLAS thread, so that bits and cores are as planned; Ctrl-C is the driver's business."""
+    """One BLAS thread, so that bits and cores are as planned; Ctrl-C is the driver's business; no life without the driver."""
     threadpool_limits(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_driver, daemon=True).start()
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let worker processes that start here inherit a blocked Ctrl-C: their Python takes a while to get to `_prepare_worker`."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with_driver() -> None:
+    """End this worker once the driver is gone: after a kill -9 it would wait for its next slice for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _advance(population: Population | list[RunConfig], n_iterations: int) -> tuple[Population, float]:
@@ -139,7 +159,7 @@ class _Driver:
                 self._save([chunk for chunk in ready if chunk.ended])
                 ready = [chunk for chunk in ready if not chunk.ended]
                 self._beat(ready)
-        if self.stopping.is_set():
+        if self.stopping.is_set() and (ready or self.waiting):
             self._save(ready, stopped=True)
             return "stopped"
         return "finished"
@@ -149,7 +169,8 @@ class _Driver:
         while len(self.flying) < self.n_workers and (ready or self.waiting) and not self.stopping.is_set():
             chunk = ready.pop(0) if ready else self.waiting.pop(0)
             try:
-                self.flying[executor.submit(_advance, chunk.state, chunk.slice_length)] = chunk
+                with _deaf_to_ctrl_c():
+                    self.flying[executor.submit(_advance, chunk.state, chunk.slice_length)] = chunk
             except BrokenProcessPool:
                 ready.append(chunk)
                 return True

@@ -86,6 +86,8 @@ class Plan:
         checked = {}
         for name, values in self.axes.items():
             check_name(name)
+            if len(values) > MOST_RUNS:  # asked before anything of that length is made
+                raise PlanError(f"{name}: expected at most {MOST_RUNS:,} values, found {len(values):,}; give fewer")
             checked[name] = list(dict.fromkeys(check_value(name, value) for value in values))
             if not checked[name]:
                 raise PlanError(f"{name}: expected one or more values, found none")
@@ -103,7 +105,7 @@ class Plan:
         if preset not in PRESETS:
             raise unknown_name("preset", preset, PRESETS)
         values = {**PRESETS[preset].settings, **axes}
-        return cls({k: list(v) if isinstance(v, list | tuple | range) else [v] for k, v in values.items()})
+        return cls({k: v if isinstance(v, list | tuple | range) else [v] for k, v in values.items()})
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
@@ -131,3 +133,32 @@ class Plan:
     @staticmethod
     def _configs(axes: dict):
         return (RunConfig(**dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values()))
+
+
+def spell_values(values: list) -> str:
+    """Return values as people type them, so that `parse_values` gives them back: "0.1, 0.5" or "1-5"."""
+    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+    if whole and len(values) > 2 and values == list(range(values[0], values[0] + len(values))):
+        return f"{values[0]}-{values[-1]}"
+    return ", ".join(spell_value(value) for value in values)
+
+
+def spell_value(value: object) -> str:
+    """Return one value as people type it: 1 for 1.0, none for None."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)
+
+
+def describe(settings: dict, names: list[str] | None = None) -> str:
+    """Return settings in words: those of `names`, or without them what differs from the classic exercise, and the seed."""
+    if names is None:
+        classic = RunConfig().to_dict()
+        names = [name for name, value in settings.items() if name in classic and value != classic[name] and name != "seed"]
+        names = [*names, "seed"]
+    ordered = [name for name in FIELDS if name in names and name in settings]
+    return " · ".join(f"{_word(name)}{spell_value(settings[name])}" for name in ordered)
+
+
+def _word(name: str) -> str:
+    return "" if FIELDS[name].kind == "choice" else f"{FIELDS[name].label} "

@@ -25,7 +25,7 @@ BUSY_SECONDS = 30
 
 def default_url() -> str:
     """Return the store's address: the environment's BRINK_STORAGE, or a file in the user's data folder."""
-    return os.environ.get(STORAGE_VARIABLE) or f"sqlite:///{platformdirs.user_data_path('brink') / 'brink.db'}"
+    return os.environ.get(STORAGE_VARIABLE) or _address(platformdirs.user_data_path("brink") / "brink.db").render_as_string()
 
 
 def open_store(url: str | None = None) -> "Store":
@@ -44,7 +44,7 @@ def open_store(url: str | None = None) -> "Store":
     given = url is not None or bool(os.environ.get(STORAGE_VARIABLE))
     try:
         address = sa.make_url(url or default_url())
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):  # a port that is no number
         raise StoreError(f"expected an address such as sqlite:///my.db, found {url or default_url()!r}") from None
     if address.get_backend_name() != "sqlite":
         raise StoreError(f"expected an SQLite address such as sqlite:///my.db, found {address.render_as_string()!r}")
@@ -52,30 +52,33 @@ def open_store(url: str | None = None) -> "Store":
         raise StoreError("expected an SQLite file, found a database in memory, which other processes cannot see")
     path = Path(address.database).expanduser().absolute()
     _check_file(path, make_folder=not given)
-    store = Store(_engine(path), f"sqlite:///{path}")
+    store = Store(_engine(path), _address(path).render_as_string())
     store.upgrade()
     return store
 
 
 def _check_file(path: Path, make_folder: bool) -> None:
     """Refuse, before anything is written, a path that cannot become or is no SQLite database."""
-    if make_folder:
-        with _translated(f"sqlite:///{path}"):
+    with _translated(str(path)):
+        if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.parent.is_dir():
-        raise StoreError(f"expected a file in an existing folder, found no folder {path.parent}; create it first")
-    if path.is_dir():
-        raise StoreError(f"expected an SQLite file, found a folder: {path}")
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with _translated(f"sqlite:///{path}"):
+        if not path.parent.is_dir():
+            raise StoreError(f"expected a file in an existing folder, found no folder {path.parent}; create it first")
+        if path.is_dir():
+            raise StoreError(f"expected an SQLite file, found a folder: {path}")
+        if not path.exists() or path.stat().st_size == 0:
+            return
         with path.open("rb") as file:
             if file.read(16) != b"SQLite format 3\x00":
                 raise StoreError(f"expected an SQLite database, found another kind of file: {path}; it was left as it is")
 
 
+def _address(path: Path) -> sa.URL:
+    return sa.URL.create("sqlite", database=str(path))  # which spells signs such as % and ? so that they are read back
+
+
 def _engine(path: Path) -> sa.Engine:
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS}, poolclass=sa.NullPool)
+    engine = sa.create_engine(_address(path), connect_args={"timeout": BUSY_SECONDS}, poolclass=sa.NullPool)
 
     @sa.event.listens_for(engine, "connect")
     def _connect(connection, record):
@@ -164,6 +167,9 @@ class Store(JobRecords, RunRecords):
     @contextlib.contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """Give a connection whose changes are made together or not at all."""
-        with _translated(self.url), self.engine.connect() as connection:
-            with connection.execution_options(writes=True).begin():
-                yield connection
+        with (
+            _translated(self.url),
+            self.engine.connect() as connection,
+            connection.execution_options(writes=True).begin(),
+        ):
+            yield connection

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from studies.errors import JobError
 from studies.plans import Plan
 from studies.schema import JOBS, RUNS
+from studies.store_runs import check_text
 
 SILENT_SECONDS = 10
 """A running job that has given no sign of life for so long is lost; it beats every second."""
@@ -28,6 +29,8 @@ class Job:
         waiting, running, stopping, finished, stopped, failed, or lost (its process is gone).
     rate : float or None
         Iterations of single runs per second since the job was last started.
+    n_saved : int
+        Runs whose results are in the store.
     """
 
     id: str
@@ -35,6 +38,7 @@ class Job:
     plan: Plan
     status: str
     n_runs: int
+    n_saved: int
     n_iterations: int
     iterations_done: int
     created_at: float
@@ -76,7 +80,8 @@ def _job(row: sa.Row) -> Job:
     return Job(**fields, plan=Plan.from_json(row.plan), status=status, rate=done / seconds if seconds and done else None)
 
 
-_COLUMNS = [column for column in JOBS.columns if column.name != "live"]
+_SAVED = sa.select(sa.func.count()).where(RUNS.c.job_id == JOBS.c.id).scalar_subquery().label("n_saved")
+_COLUMNS = [*(column for column in JOBS.columns if column.name != "live"), _SAVED]
 
 
 class JobRecords:
@@ -84,6 +89,7 @@ class JobRecords:
 
     def add_job(self, plan: Plan, name: str = "") -> str:
         """Write a new job, waiting for a process, and return its id."""
+        check_text("name", name)
         configs = plan.configs()
         job_id, now = uuid.uuid4().hex, time.time()
         with self.writing() as connection:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import time
 import uuid
 from collections.abc import Iterable
@@ -59,6 +58,14 @@ def pack_array(array: np.ndarray) -> bytes:
 def unpack_array(packed: bytes) -> np.ndarray:
     """Undo `pack_array`."""
     return np.load(io.BytesIO(packed), allow_pickle=False)
+
+
+def check_text(what: str, text: str) -> None:
+    """Refuse a name or note that cannot be stored."""
+    if len(text) > LONGEST_TEXT:
+        raise StoreError(f"{what}: expected at most {LONGEST_TEXT:,} characters, found {len(text):,}")
+    if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise StoreError(f"{what}: expected Unicode text, found half of a surrogate pair")
 
 
 def _rows(job_id: str, results: Iterable[tuple[int, RunResult]]) -> tuple[list[dict], list[dict]]:
@@ -135,21 +142,36 @@ class RunRecords:
         for start in range(0, len(run_ids), _AT_ONCE):
             connection.execute(RUNS.delete().where(RUNS.c.id.in_(run_ids[start : start + _AT_ONCE])))
 
-    def runs(self, job_id: str | None = None) -> "pd.DataFrame":
-        """Return saved runs as a table, newest job first: id, name, config fields, results, evidence left out.
+    def runs(
+        self,
+        job_id: str | None = None,
+        run_ids: Iterable[str] | None = None,
+        without_job: str | None = None,
+        most: int | None = None,
+    ) -> "pd.DataFrame":
+        """Return saved runs as a table with the columns of `COLUMNS`, newest job first.
 
         Parameters
         ----------
         job_id : str, optional
             Only the runs of this job, in its order.
+        run_ids : iterable of str, optional
+            Only these runs, some hundred at most.
+        without_job : str, optional
+            Not the runs of this job.
+        most : int, optional
+            Only so many.
         """
         import pandas as pd
 
         own = [name for name in COLUMNS if name not in FIELDS]
         query = sa.select(RUNS.c.config, *(RUNS.c[name] for name in own)).join(JOBS)
-        query = query.order_by(JOBS.c.created_at.desc(), RUNS.c.job_id, RUNS.c.number)
+        query = query.order_by(JOBS.c.created_at.desc(), RUNS.c.job_id, RUNS.c.number).limit(most)
+        query = query.where(RUNS.c.job_id == job_id) if job_id else query
+        query = query.where(RUNS.c.job_id != without_job) if without_job else query
+        query = query if run_ids is None else query.where(RUNS.c.id.in_(list(run_ids)))
         with self.reading() as connection:
-            rows = connection.execute(query.where(RUNS.c.job_id == job_id) if job_id else query).all()
+            rows = connection.execute(query).all()
         configs, *values = zip(*rows, strict=True) if rows else [()] * (1 + len(own))
         configs = json.loads("[" + ",".join(configs) + "]")
         columns = dict(zip(own, values, strict=True)) | {name: [c.get(name) for c in configs] for name in FIELDS}
@@ -200,11 +222,8 @@ class RunRecords:
 
     def name_run(self, run_id: str, name: str, note: str) -> None:
         """Give a run a name and a note, stored literally."""
-        for what, text in (("name", name), ("note", note)):
-            if len(text) > LONGEST_TEXT:
-                raise StoreError(f"{what}: expected at most {LONGEST_TEXT:,} characters, found {len(text):,}")
-            if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
-                raise StoreError(f"{what}: expected Unicode text, found half of a surrogate pair")
+        check_text("name", name)
+        check_text("note", note)
         with self.writing() as connection:
             connection.execute(RUNS.update().where(RUNS.c.id == run_id).values(name=name, note=note))
 
@@ -225,7 +244,8 @@ def typed(columns: dict) -> "pd.DataFrame":
     for name, values in columns.items():
         kind = COLUMNS[name]
         if kind == "time":
-            table[name] = pd.to_datetime(pd.Series(values), utc=True, format="ISO8601")
+            times = pd.to_datetime(pd.Series(values), utc=True, format="ISO8601")
+            table[name] = times.astype("datetime64[ns, UTC]")  # whatever unit pandas thinks the values need
         elif kind == "optional int":
             table[name] = pd.Series([None if v is None else int(v) for v in values], dtype="Int64")
         else:

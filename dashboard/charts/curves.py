@@ -107,13 +107,16 @@ def curve_chart(
     -----
     Reading: see `READING`.
     """
-    high_low = extent(curves[field], log) if field != "accuracy" else (0.0, 1.0)
-    low, high = high_low
+    limit = extent(curves[field], log)[1]
+    events = rail_events(curves, runs, field, limit)
     data = curves[["run_id", "iteration", field]].rename(columns={field: "value"})
-    data = data.merge(runs[["run_id", "label", "color"]], on="run_id")
-    finite = data[np.isfinite(data["value"]) & (data["value"] <= high)].copy()
-    finite["value"] = finite["value"].clip(lower=low)
-    events = rail_events(curves, runs, field, high)
+    data = data[np.isfinite(data["value"]) & (data["value"] <= limit)].merge(runs[["run_id", "label", "color"]], on="run_id")
+    data = bands(data) if len(runs) > MOST_LINES else data
+    heights = [name for name in ("value", "low", "high") if name in data]
+    low, high = extent(data[heights].stack(), log) if field != "accuracy" else (0.0, 1.0)
+    if baseline is not None and low / 2 <= baseline <= 2 * high:
+        low, high = min(low, baseline / 1.2), max(high, baseline * 1.2)  # keeps the dashed line in sight
+    data[heights] = data[heights].clip(low, high)
     x = alt.X(
         "iteration:Q",
         title="iteration",
@@ -126,7 +129,7 @@ def curve_chart(
     )
     ticks = {"values": log_ticks(low, high)} if log else {"tickCount": 5}
     y = alt.Y("value:Q", title=title, scale=scale, axis=alt.Axis(format="~g", **ticks))
-    layers = _lines(finite, x, y, scale, _color(runs, color_title if legend else None), len(runs))
+    layers = _lines(data, x, y, scale, _color(runs, color_title if legend else None))
     if baseline is not None and low <= baseline <= high:
         layers.append(_baseline(baseline, scale, title))
     layers += _rail(events, x, len(runs))
@@ -163,28 +166,25 @@ def _color(runs: pd.DataFrame, title: str | None) -> alt.Color:
     return alt.Color("color:N", scale=scale, legend=legend, sort=names)
 
 
-def _lines(data: pd.DataFrame, x: alt.X, y: alt.Y, scale: alt.Scale, color: alt.Color, n_runs: int) -> list[alt.Chart]:
-    """Return a line for each run, or where there are too many the median and a band for each colour."""
-    if n_runs <= MOST_LINES:
-        tooltip = [alt.Tooltip("label:N", title="run"), alt.Tooltip("iteration:Q"), alt.Tooltip("value:Q", format=".4g")]
+def bands(data: pd.DataFrame) -> pd.DataFrame:
+    """Return median (value) and deciles (low, high) of each colour's runs at each iteration, and how many (n) there are."""
+    grouped = data.groupby(["color", "iteration"], sort=False)["value"]
+    table = grouped.quantile([0.1, 0.5, 0.9]).unstack().set_axis(["low", "value", "high"], axis=1)
+    return table.join(grouped.size().rename("n")).reset_index()
+
+
+def _lines(data: pd.DataFrame, x: alt.X, y: alt.Y, scale: alt.Scale, color: alt.Color) -> list[alt.Chart]:
+    """Return a line for each run, or where `bands` were made the median and the band of each colour."""
+    number = {"format": ".4g"}
+    if "n" not in data:
+        tooltip = [alt.Tooltip("label:N", title="run"), alt.Tooltip("iteration:Q"), alt.Tooltip("value:Q", **number)]
         line = alt.Chart(data).mark_line(strokeWidth=1.8, opacity=0.9)
         return [line.encode(x=x, y=y, color=color, detail="run_id:N", tooltip=tooltip)]
-    grouped = data.groupby(["color", "iteration"], sort=False)["value"]
-    band = grouped.quantile([0.1, 0.5, 0.9]).unstack().set_axis(["low", "value", "high"], axis=1)
-    band = band.join(grouped.size().rename("n")).reset_index()
-    tooltip = [
-        alt.Tooltip("color:N", title="runs"),
-        alt.Tooltip("iteration:Q"),
-        alt.Tooltip("value:Q", title="median", format=".4g"),
-    ]
-    tooltip += [
-        alt.Tooltip("low:Q", title="10 %", format=".4g"),
-        alt.Tooltip("high:Q", title="90 %", format=".4g"),
-        alt.Tooltip("n:Q"),
-    ]
-    chart = alt.Chart(band)
-    area = chart.mark_area(opacity=0.22).encode(x=x, y=alt.Y("low:Q", scale=scale, title=None), y2="high:Q", color=color)
-    return [area, chart.mark_line(strokeWidth=2).encode(x=x, y=y, color=color, tooltip=tooltip)]
+    tooltip = [alt.Tooltip("color:N", title="runs"), alt.Tooltip("iteration:Q"), alt.Tooltip("n:Q")]
+    tooltip += [alt.Tooltip(f"{k}:Q", title=t, **number) for k, t in (("low", "10 %"), ("value", "median"), ("high", "90 %"))]
+    area = alt.Chart(data).mark_area(opacity=0.22)
+    area = area.encode(x=x, y=alt.Y("low:Q", scale=scale, title=None), y2="high:Q", color=color.copy(deep=True).legend(None))
+    return [area, alt.Chart(data).mark_line(strokeWidth=2).encode(x=x, y=y, color=color, tooltip=tooltip)]
 
 
 def empty_chart(title: str, baseline: float, height: int = 320) -> alt.LayerChart:

@@ -116,10 +116,10 @@ def _closer(runs: pd.DataFrame) -> None:
 def overlay_choice(job_id: str) -> list[str]:
     """Let people pick earlier runs to lay over the curves; the address keeps them. Return their ids."""
     wanted = [run_id for run_id in st.query_params.get("with", "").split(",") if run_id]
-    table = the_store().runs(most=MOST_TO_PICK)
+    table = the_store().runs(without_job=job_id, most=MOST_TO_PICK)
     extra = [run_id for run_id in wanted if run_id not in set(table["id"])]
-    table = pd.concat([table, the_store().runs(run_ids=extra)], ignore_index=True) if extra else table
-    table = table[table["job_id"] != job_id]
+    if extra:
+        table = pd.concat([table, the_store().runs(run_ids=extra, without_job=job_id)], ignore_index=True)
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     texts = {row["id"]: f"{row['name'] or describe(row)} · {row['outcome']} · {row['created_at']:%d %b %H:%M}" for row in rows}
     chosen = st.session_state.get("overlay", wanted)

@@ -36,9 +36,10 @@ def set_knobs(axes: dict) -> None:
 
 
 def _follow(name: str) -> None:
-    """Move a setting's slider to what was typed, where the slider has it."""
-    if st.session_state[_key(name)].strip() in SLIDERS.get(name, ()):
-        st.session_state[f"slider_{name}"] = st.session_state[_key(name)].strip()
+    """Move a setting's slider to the first value typed, where the slider has it."""
+    first = st.session_state[_key(name)].split(",")[0].strip()
+    if first in SLIDERS.get(name, ()):
+        st.session_state[f"slider_{name}"] = first
 
 
 def _lead(name: str) -> None:

@@ -19,13 +19,21 @@ def outcome_badge(outcome: str, text: str = "") -> None:
     st.badge(text or word(outcome), color=LOOKS[outcome].theme)
 
 
+def event_sentence(run: dict) -> str:
+    """Return where a run first overflowed and how often, or nothing."""
+    if not run["overflow_count"]:
+        return ""
+    first = f"{run['overflow_kind']} at iteration {run['overflow_iteration']:,}, in the {run['overflow_phase']} pass"
+    return f". First {first}; it happened in {int(run['overflow_count']):,} of {run['iterations']:,.0f} iterations."
+
+
 def outcome_counts(runs: pd.DataFrame) -> None:
     """Show how many runs ended how; of a single one also why."""
     counts = runs["outcome"].value_counts()
     with st.container(horizontal=True, gap="small", width="content", vertical_alignment="center"):
         if len(runs) == 1 and "reason" in runs and isinstance(runs["reason"].iloc[0], str):
             outcome_badge(runs["outcome"].iloc[0])
-            st.markdown(literal(runs["reason"].iloc[0]), width="content")
+            st.markdown(literal(runs["reason"].iloc[0]) + event_sentence(runs.iloc[0].to_dict()), width="content")
             return
         for outcome in (name for name in LOOKS if name in counts.index):
             outcome_badge(outcome, f"{word(outcome)} {counts[outcome]}")
@@ -120,14 +128,9 @@ def run_details(run: dict, judged: bool = True) -> None:
     if judged:
         with st.container(horizontal=True, vertical_alignment="center"):
             outcome_badge(run["outcome"])
-            st.markdown(literal(run["reason"]), width="content")
+            st.markdown(literal(run["reason"]) + event_sentence(run), width="content")
     if run["status"] == "stopped":
         st.markdown(f"Stopped after {run['iterations']:,} iterations, before its last.")
-    if run["overflow_count"]:
-        st.markdown(
-            f"First {run['overflow_kind']} at iteration {run['overflow_iteration']:,}, in the {run['overflow_phase']} pass; "
-            f"it happened in {run['overflow_count']:,} of {run['iterations']:,} iterations."
-        )
     evidence = run["evidence"]
     numbers = {
         "accuracy": f"{run['accuracy']:.1%}",

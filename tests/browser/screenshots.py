@@ -1,0 +1,71 @@
+"""Takes the README's pictures from the running app: `make screenshots`."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page, expect, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from conftest import Server, idle
+from find import OPTIONS, browser_path
+
+from studies import Plan, open_store
+from studies.jobs import run_job
+
+FOLDER = Path(__file__).parents[2] / "dashboard" / "screenshots"
+PLANS = {
+    "Which activations can add?": Plan.of("classic", activation=["sigmoid", "tanh", "relu"], seed=[1, 2, 3, 4, 5]),
+    "": Plan.of("relu"),
+    "Learning rates": Plan.of("classic", learning_rate=[0.01, 0.1, 1.0, 10.0], seed=range(1, 6)),
+}
+
+
+def whole(page: Page, name: str) -> None:
+    """Save the page from top to bottom."""
+    expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
+    for _ in range(2):  # charts may grow once there is room
+        height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+        page.set_viewport_size({"width": page.viewport_size["width"], "height": height})
+        page.wait_for_timeout(1500)
+    page.screenshot(path=FOLDER / f"{name}.png")
+
+
+def main() -> None:
+    """Fill a store, start the server, and take every picture."""
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        server = Server(Path(folder))
+        store = open_store(server.store_url)
+        jobs = {}
+        for name, plan in PLANS.items():
+            jobs[name] = store.add_job(plan, name)
+            run_job(store, jobs[name])
+        server.start()
+        browser = playwright.chromium.launch(executable_path=browser_path(), args=OPTIONS)
+
+        def open_page(path: str, width: int = 1280, height: int = 900, scheme: str = "light") -> Page:
+            page = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme).new_page()
+            page.goto(server.url + path)
+            idle(page)
+            return page
+
+        several, single = list(jobs.values())[:2]
+        whole(open_page(f"/?job={several}"), "experiment")
+        whole(open_page(f"/?job={single}", scheme="dark"), "overflow_dark")
+        whole(open_page(f"/?job={several}", width=390, height=844), "phone")
+        page = open_page("/runs")
+        box = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
+        for row in (0, 5, 9):
+            page.mouse.click(box["x"] + 15, box["y"] + 55 + 35 * row)
+            idle(page)
+        whole(page, "runs")
+        browser.close()
+        server.kill()
+    print(f"pictures in {FOLDER}")
+
+
+if __name__ == "__main__":
+    main()

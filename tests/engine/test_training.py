@@ -1,0 +1,167 @@
+"""Stacks, the order of results, and the numbers of a training against the exercise's plain loop."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.plain_loop import draw_pairs, initial_weights, plain_iteration, train_plainly
+from engine import CURVES, Population, RunConfig, stacks, train
+from engine.population import shape_key
+from engine.training import CACHE_BYTES, LARGEST_POPULATION, population_size
+
+SHAPES = [
+    RunConfig(n_iterations=30),
+    RunConfig(n_iterations=30, hidden_size=5),
+    RunConfig(n_iterations=30, dtype="float32"),
+    RunConfig(n_iterations=30, bits=3, batch_size=4, clip_norm=1.0),
+    RunConfig(n_iterations=20, hidden_size=300, bits=2),
+]
+
+
+def column(result, name):
+    return result.curves[:, CURVES.index(name)]
+
+
+def flat(weights):
+    return np.concatenate([w.ravel() for w in weights])
+
+
+@pytest.mark.parametrize(
+    ("settings", "tolerance"),
+    [
+        ({"n_iterations": 1000}, 1e-9),
+        ({"n_iterations": 500, "weight_init_std": 2.0}, 1e-9),
+        ({"n_iterations": 500, "hidden_size": 33, "bits": 5, "learning_rate": 1.0}, 1e-9),
+        # float32 holds 7 digits; 8 steps of sums over 16 units lose about one of them, 500 updates another
+        ({"n_iterations": 500, "dtype": "float32"}, 1e-5),
+        # with steeper activations rounding grows from update to update unless the weights are small
+        ({"n_iterations": 100, "activation": "tanh", "weight_init_std": 0.3}, 1e-9),
+        ({"n_iterations": 100, "activation": "relu", "weight_init_std": 0.3}, 1e-9),
+        ({"n_iterations": 100, "activation": "leaky_relu", "weight_init_std": 0.3}, 1e-9),
+        ({"n_iterations": 100, "activation": "linear", "weight_init_std": 0.3}, 1e-9),
+    ],
+    ids=str,
+)
+def test_losses_and_weights_are_those_of_the_plain_loop(settings, tolerance):
+    n = settings["n_iterations"]
+    configs = [RunConfig(seed=seed, **settings | {"n_iterations": 2 * n}) for seed in (1, 2, 3)]
+    population = Population(configs).advance(n)  # half-way, where the weights can still be looked at
+    for run, config in enumerate(configs):
+        losses, warned, weights = train_plainly(config, n)
+        windows = np.reshape(losses, (50, -1)).mean(axis=1)
+        np.testing.assert_allclose(population.curve(run)[:, CURVES.index("loss")], windows, rtol=tolerance)
+        mine = population.parameters[population.rows.index(run)]
+        np.testing.assert_allclose(mine, flat(weights), rtol=tolerance, atol=tolerance)
+        assert not warned
+
+
+def test_every_column_of_the_curves_is_what_it_says():
+    """All but the loss, against the plain loop: window accuracy aside, they describe the update of the point's iteration."""
+    config = RunConfig(n_iterations=200, bits=4, hidden_size=6, learning_rate=0.5, seed=3)
+    result = Population([config]).advance(200).results()[0]
+    weights = initial_weights(config)
+    for i, pair in enumerate(draw_pairs(config, 200)):
+        before = flat(weights)
+        plain_iteration(config, weights, *pair)
+        if i % 2:  # points are 2 iterations apart
+            step, point = before - flat(weights), dict(zip(CURVES, result.curves[i // 2], strict=True))
+            assert point["iteration"] == i + 1
+            assert point["gradient_norm"] == pytest.approx(np.linalg.norm(step) / 0.5, rel=1e-9)
+            assert point["weight_norm"] == pytest.approx(np.linalg.norm(flat(weights)), rel=1e-9)
+            assert point["update_ratio"] == pytest.approx(np.linalg.norm(step) / np.linalg.norm(flat(weights)), rel=1e-9)
+            assert point["accuracy"] in (0, 0.5, 1)
+
+
+def answers_right(config, weights, a, b):
+    """Return whether the plain loop's network adds a and b."""
+    h, right = np.zeros(config.hidden_size), True
+    for t in range(config.bits):
+        h = 1 / (1 + np.exp(-(np.array([a >> t & 1, b >> t & 1]) @ weights[0] + h @ weights[1])))
+        right &= bool(1 / (1 + np.exp(-(h @ weights[2])))[0] > 0.5) == bool(a + b >> t & 1)
+    return right
+
+
+def test_the_accuracy_of_a_point_is_the_share_of_its_windows_samples():
+    config = RunConfig(n_iterations=500, bits=2, hidden_size=4, learning_rate=1.0, seed=2)
+    result = Population([config]).advance(500).results()[0]
+    weights, right = initial_weights(config), []
+    for a, b in draw_pairs(config, 500):
+        right.append(answers_right(config, weights, a, b))
+        plain_iteration(config, weights, a, b)
+    np.testing.assert_allclose(column(result, "accuracy"), np.reshape(right, (100, 5)).mean(axis=1), rtol=1e-15)
+    assert 0.2 < np.mean(right) < 0.95
+
+
+def test_a_batch_averages_its_samples_gradients():
+    """One update of batch size 3 is the mean of three updates of batch size 1 from the same weights."""
+    config = RunConfig(batch_size=3, n_iterations=10, learning_rate=0.7)
+    start, moved, losses = initial_weights(config), [], []
+    for pair in draw_pairs(config, 3):
+        weights = [w.copy() for w in start]
+        losses.append(plain_iteration(config, weights, *pair))
+        moved.append(flat(weights))
+    population = Population([config]).advance(1)
+    np.testing.assert_allclose(population.parameters[0], np.mean(moved, axis=0), rtol=1e-12)
+    assert column(population.advance(9).results()[0], "loss")[0] == pytest.approx(np.mean(losses), rel=1e-12)
+
+
+@given(st.lists(st.sampled_from(SHAPES), max_size=60), st.integers(1, 4))
+@settings(max_examples=60, deadline=None, derandomize=True)  # derandomize: a red test always means changed code
+def test_stacks_hold_every_run_once_and_only_runs_that_fit(configs, n_workers):
+    cut = stacks(configs, n_workers)
+    assert sorted(place for places in cut for place in places) == list(range(len(configs)))
+    for places in cut:
+        assert len({shape_key(configs[place]) for place in places}) == 1
+        assert 1 <= len(places) <= population_size(configs[places[0]])
+
+
+def test_stacks_are_as_few_as_the_cache_allows_and_of_even_size():
+    config = SHAPES[0]
+    largest = population_size(config)
+    sizes = [len(places) for places in stacks([config] * (2 * largest + 1))]
+    assert len(sizes) == 3
+    assert max(sizes) - min(sizes) <= 2
+    assert [len(places) for places in stacks([config] * largest)] == [largest]
+
+
+def test_large_groups_are_shared_among_the_workers_and_small_ones_are_not():
+    sizes = [len(places) for places in stacks([SHAPES[1]] * 128, n_workers=4)]
+    assert sizes == [32] * 4
+    assert [len(places) for places in stacks([SHAPES[1]] * 127, n_workers=4)] == [127]
+
+
+def test_a_populations_working_set_fits_the_cache():
+    """16 units, 8 steps: 304 parameters thrice and 4 x 8 x 16 activities are 11,392 bytes a run in float64."""
+    assert population_size(RunConfig()) == CACHE_BYTES // 11_392
+    assert population_size(RunConfig(dtype="float32")) == CACHE_BYTES // 5_696
+    assert population_size(RunConfig(hidden_size=1, bits=2)) == LARGEST_POPULATION
+    assert population_size(RunConfig(hidden_size=1024)) == 2  # never alone
+
+
+def test_results_come_in_the_order_of_the_configs():
+    rng = np.random.default_rng(0)
+    configs = [SHAPES[i % 5].replace(seed=int(seed), learning_rate=0.1 + i) for i, seed in enumerate(rng.integers(0, 99, 25))]
+    results = train(configs)
+    assert [result.config for result in results] == configs
+    for i in (0, 7, 24):
+        (alone,) = train([configs[i]])
+        assert alone.curves.tobytes() == results[i].curves.tobytes()
+        assert alone.examples == results[i].examples
+
+
+def test_training_nothing_gives_nothing():
+    assert train([]) == []
+    assert stacks([]) == []
+
+
+def test_any_iterable_of_configs_will_do():
+    assert len(train(SHAPES[i] for i in (0, 1))) == 2
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_parameters_keep_the_runs_own_number_type(dtype):
+    population = Population([RunConfig(dtype=dtype, optimizer="momentum", clip_norm=1.0, bias=True, n_iterations=5)]).advance(3)
+    assert population.parameters.dtype == dtype
+    assert population.states[0].dtype == dtype
+    assert population.advance(2).results()[0].curves.dtype == np.float64
