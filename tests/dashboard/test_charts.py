@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.charts.curves import READING, REACH, curve_chart, empty_chart, extent, log_ticks, rail_caption, rail_events
+from dashboard.charts.curves import REACH, READING, curve_chart, empty_chart, extent, log_ticks, rail_caption, rail_events
 from dashboard.charts.outcomes import LOOKS, word
 from engine import OUTCOMES
 

@@ -1,6 +1,7 @@
 import contextlib
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +86,20 @@ def test_worker_processes_give_the_same_bits_as_this_process(store, undisturbed,
     assert run_job(store, job_id, 2, note) == "finished"
     assert len(pids) == 2
     assert bits(store, job_id) == undisturbed
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to look at another process's signals")
+def test_workers_are_deaf_to_ctrl_c_from_their_first_moment(store, small_pool):
+    blocked, job_id = set(), store.add_job(PLAN)
+
+    def look(share):
+        for child in multiprocessing.active_children():
+            status = Path(f"/proc/{child.pid}/status").read_text()
+            blocked.add(int(re.search(r"SigBlk:\s*(\w+)", status)[1], 16) >> signal.SIGINT - 1 & 1)
+
+    run_job(store, job_id, 2, look)
+    assert blocked == {1}
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])  # this process still hears it
 
 
 def test_no_worker_processes_are_started_for_a_job_that_is_not_worth_them(store):
