@@ -8,8 +8,9 @@ Compared, per run and on one core: the classic exercise (8-bit addition, 16 sigm
 - in PyTorch, where it is installed: `nn.RNN` (tanh, because it has no sigmoid), a linear readout with a logistic, SGD.
 
 Then: whether the time per run stays the same up to thousands of runs, the memory that takes, and what recording costs.
-Times are the processor seconds of this process, which has one thread; the repeats of all candidates are interleaved and the
-best of each counts, because whatever else the machine does can only add. Times depend on the machine; read the ratios.
+Times are the processor seconds of this process, which has one thread. On a shared machine they drift, so each ratio is
+taken against the reference timed just before and just after, and the median over the repeats is printed. Times depend on
+the machine; read the ratios.
 
     python benchmarks/population.py [--json] [--quick]
 """
@@ -19,6 +20,7 @@ import importlib.util
 import json
 import os
 import resource
+import statistics
 import sys
 import time
 from functools import partial
@@ -100,19 +102,34 @@ def train_in_torch(n_iterations: int) -> None:
         optimizer.step()
 
 
-def measure(candidates: dict, repeats: int) -> dict[str, float]:
-    """Return the best processor milliseconds of each candidate, given as name: (function, divisor)."""
-    best = dict.fromkeys(candidates, float("inf"))
+def timed(function, divisor: float = 1.0) -> float:
+    """Return the processor milliseconds of a call, divided."""
+    started = time.process_time()
+    function()
+    return 1e3 * (time.process_time() - started) / divisor
+
+
+def measure(candidates: dict, repeats: int) -> dict[str, dict]:
+    """Return each candidate's median milliseconds and their ratio to the first, the reference, timed before and after it.
+
+    Candidates are given as name: (function, divisor).
+    """
+    (reference, again), *others = candidates.items()
+    times, ratios = {name: [] for name in candidates}, {name: [] for name in candidates}
     for _ in range(repeats):
-        for name, (function, divisor) in candidates.items():
-            started = time.process_time()
-            function()
-            best[name] = min(best[name], 1e3 * (time.process_time() - started) / divisor)
-    return best
+        before = timed(*again)
+        for name, candidate in others:
+            now, after = timed(*candidate), timed(*again)
+            times[name].append(now)
+            ratios[name].append(now / statistics.mean([before, after]))
+            times[reference].append(after)
+            before = after
+    ratios[reference] = [1.0]
+    return {name: {"ms": statistics.median(times[name]), "ratio": statistics.median(ratios[name])} for name in candidates}
 
 
-def compare(sizes: Sizes) -> dict[str, float]:
-    """Return milliseconds per run of every way to train."""
+def compare(sizes: Sizes) -> dict[str, dict]:
+    """Measure one run of every way to train against the plain loop."""
     plain_share, share = sizes.plain_iterations / 10_000, sizes.iterations / 10_000
     candidates = {"plain loop": (partial(train_plainly, sizes.plain_iterations), plain_share)}
     for n in sizes.populations:
@@ -122,19 +139,23 @@ def compare(sizes: Sizes) -> dict[str, float]:
     return measure(candidates, sizes.repeats)
 
 
-def check_linearity(sizes: Sizes) -> dict[str, float]:
-    """Return milliseconds per run for growing numbers of runs."""
+def check_linearity(sizes: Sizes) -> dict[str, dict]:
+    """Measure one run of growing numbers of runs against the smallest number."""
     n_iterations = sizes.linear_iterations
-    candidates = {str(n): (partial(train, configs(n, n_iterations)), n * n_iterations / 10_000) for n in sizes.linear}
+    candidates = {f"{n} runs": (partial(train, configs(n, n_iterations)), n * n_iterations / 10_000) for n in sizes.linear}
     return measure(candidates, sizes.repeats)
 
 
 def cost_of_recording(sizes: Sizes) -> dict[str, float]:
-    """Return the shares of one stack's time that recording and the held-out samples take."""
+    """Return the shares of one stack's time that recording takes; the kinds take turns every hundredth of the training."""
     runs = configs(min(population_size(RunConfig()), sizes.linear[0]), sizes.iterations)
-    kinds = (Population, UnrecordedPopulation, UnexaminedPopulation)
-    candidates = {kind: (lambda kind=kind: kind(runs).advance(sizes.iterations), 1) for kind in kinds}
-    full, unrecorded, unexamined = measure(candidates, sizes.repeats).values()
+    populations, spent = [], []
+    for kind in (Population, UnrecordedPopulation, UnexaminedPopulation):
+        spent.append(timed(lambda kind=kind: populations.append(kind(runs))))
+    while populations[0].active:
+        for i, population in enumerate(populations):
+            spent[i] += timed(partial(population.advance, max(1, sizes.iterations // 100)))
+    full, unrecorded, unexamined = spent
     return {"curves, accuracy, events": 1 - unrecorded / full, "held-out samples": (unrecorded - unexamined) / full}
 
 
@@ -142,27 +163,24 @@ def make_report(sizes: Sizes) -> dict:
     """Measure everything; memory before PyTorch is loaded, which would count too."""
     linear = check_linearity(sizes)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    shares, times = cost_of_recording(sizes), compare(sizes)
-    faster = {name: times["plain loop"] / t for name, t in times.items()}
-    best = max(ratio for name, ratio in faster.items() if name.startswith("population"))
-    growth = {n: t / linear[str(sizes.linear[0])] for n, t in linear.items()}
-    change = max(abs(ratio - 1) for ratio in growth.values())
+    shares, ways = cost_of_recording(sizes), compare(sizes)
+    best = max(1 / way["ratio"] for name, way in ways.items() if name.startswith("population"))
+    change = max(abs(row["ratio"] - 1) for row in linear.values())
     bars = {
         f"at least {FASTER} times the plain loop": (best, best >= FASTER),
         f"time per run within {LINEAR:.0%} up to {sizes.linear[-1]} runs": (change, change <= LINEAR),
         f"peak memory below {MEGABYTES} MB": (peak, peak < MEGABYTES),
     }
-    report = {"ms_per_run": times, "faster_than_plain": faster, "ms_per_run_by_number": linear, "relative_to_smallest": growth}
-    return report | {"recording_share": shares, "bars": {b: {"measured": m, "met": met} for b, (m, met) in bars.items()}}
+    report = {"ways": ways, "linearity": linear, "recording_share": shares}
+    return report | {"bars": {bar: {"measured": measured, "met": met} for bar, (measured, met) in bars.items()}}
 
 
 def as_table(report: dict) -> str:
     """Return the report for people."""
     lines = ["ms for 10,000 iterations of one run, one core (times depend on the machine; read the ratios)", ""]
-    lines += [f"{name:26}{t:9.1f}{report['faster_than_plain'][name]:9.1f} x" for name, t in report["ms_per_run"].items()]
+    lines += [f"{name:26}{way['ms']:9.1f}{1 / way['ratio']:9.1f} x" for name, way in report["ways"].items()]
     lines += ["", "time per run as their number grows, relative to the smallest", ""]
-    growth = report["relative_to_smallest"]
-    lines += [f"{n + ' runs':26}{t:9.1f}{growth[n]:9.2f}" for n, t in report["ms_per_run_by_number"].items()]
+    lines += [f"{name:26}{row['ms']:9.1f}{row['ratio']:9.2f}" for name, row in report["linearity"].items()]
     lines += ["", "share of the time that goes into recording", ""]
     lines += [f"{name:26}{share:9.1%}" for name, share in report["recording_share"].items()]
     bars = report["bars"].items()

@@ -287,25 +287,51 @@ def run_job(store: Store, job_id: str, n_workers: int | None = None, show: Calla
     return status
 
 
+_READY: dict[str, subprocess.Popen] = {}
+"""By store, a process that has loaded everything and waits to be told which job to train."""
+_READY_LOCK = threading.Lock()
+
+
+def _new_process(url: str) -> subprocess.Popen:
+    """Start a process in a session of its own that trains the job whose id it reads, or ends with its standard input."""
+    folder = platformdirs.user_log_path("brink", ensure_exists=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")}
+    environment |= {STORAGE_VARIABLE: url, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    with (folder / "jobs.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "studies.jobs"],
+            env=environment,
+            cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            text=True,
+        )
+    threading.Thread(target=process.wait, daemon=True).start()  # or it would stay a zombie
+    return process
+
+
+def prepare(store: Store) -> None:
+    """Have a process ready, so that the next job starts training a third of a second earlier."""
+    with _READY_LOCK:
+        if store.url not in _READY or _READY[store.url].poll() is not None:
+            _READY[store.url] = _new_process(store.url)
+
+
 def launch(store: Store, job_id: str) -> subprocess.Popen:
     """Train a waiting job in a process of its own, which outlives this one.
 
     Its output goes to a log file in the user's log folder.
     """
-    folder = platformdirs.user_log_path("brink", ensure_exists=True)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")}
-    environment |= {STORAGE_VARIABLE: store.url, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    with (folder / "jobs.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "studies.jobs", job_id],
-            env=environment,
-            cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    threading.Thread(target=process.wait, daemon=True).start()  # or it would stay a zombie
+    with _READY_LOCK:
+        process = _READY.pop(store.url, None)
+    for candidate in (process, None):
+        process = candidate or _new_process(store.url)
+        with contextlib.suppress(BrokenPipeError):  # the one that was ready has died meanwhile
+            with process.stdin as pipe:
+                pipe.write(f"{job_id}\n")
+            break
     return process
 
 
@@ -323,8 +349,10 @@ def resume(store: Store, job_id: str) -> None:
 
 
 if __name__ == "__main__":
+    wanted = sys.stdin.readline().strip()
     try:
-        run_job(open_store(), sys.argv[1])
+        if wanted:
+            run_job(open_store(), wanted)
     except JobError as problem:
         print(problem, file=sys.stderr)
     except Exception:

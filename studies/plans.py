@@ -1,6 +1,7 @@
 """Which runs to train: settings, each with one or several values, times seeds. The presets of the exercise."""
 
 import collections
+import functools
 import itertools
 import json
 import math
@@ -108,8 +109,9 @@ class Plan:
         return cls({k: v if isinstance(v, list | tuple | range) else [v] for k, v in values.items()})
 
     @classmethod
+    @functools.lru_cache(maxsize=200)
     def from_json(cls, text: str) -> "Plan":
-        """Return the plan that `to_json` wrote."""
+        """Return the plan that `to_json` wrote; remembers it, because a page that watches a job asks again and again."""
         return cls(json.loads(text))
 
     def to_json(self) -> str:

@@ -42,6 +42,7 @@ JOBS = sa.Table(
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("stop_requested", sa.Boolean, nullable=False, default=False),
     sa.Column("token", sa.String(32)),
+    sa.Column("process", sa.Text),
     sa.Column("n_runs", sa.Integer, nullable=False),
     sa.Column("n_iterations", sa.BigInteger, nullable=False),
     sa.Column("iterations_done", sa.BigInteger, nullable=False, default=0),

@@ -50,6 +50,8 @@ def open_store(url: str | None = None) -> "Store":
         raise StoreError(f"expected an SQLite address such as sqlite:///my.db, found {address.render_as_string()!r}")
     if not address.database or address.database == ":memory:":
         raise StoreError("expected an SQLite file, found a database in memory, which other processes cannot see")
+    if address.query:
+        raise StoreError(f"expected an address without options, found ?{'&'.join(address.query)} in {url or default_url()!r}")
     path = Path(address.database).expanduser().absolute()
     _check_file(path, make_folder=not given)
     store = Store(_engine(path), _address(path).render_as_string())

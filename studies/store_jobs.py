@@ -2,6 +2,8 @@
 
 import dataclasses
 import io
+import os
+import socket
 import time
 import uuid
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ class Job:
     ----------
     status : str
         waiting, running, stopping, finished, stopped, failed, or lost (its process is gone).
+    process : str or None
+        Machine and number of the process that took it last.
     rate : float or None
         Iterations of single runs per second since the job was last started.
     n_saved : int
@@ -42,6 +46,7 @@ class Job:
     n_iterations: int
     iterations_done: int
     created_at: float
+    process: str | None
     error: str | None
     rate: float | None
 
@@ -136,6 +141,7 @@ class JobRecords:
         changes = {
             "status": "running",
             "token": token,
+            "process": f"{socket.gethostname()}:{os.getpid()}",
             "heartbeat_at": now,
             "started_at": now,
             "iterations_done": 0,

@@ -228,11 +228,15 @@ class RunRecords:
             connection.execute(RUNS.update().where(RUNS.c.id == run_id).values(name=name, note=note))
 
     def delete_runs(self, run_ids: Iterable[str]) -> None:
-        """Delete runs and their curves; jobs that are left without any run and are not being trained go too."""
+        """Delete runs and their curves; jobs of theirs that are left without any run and have ended go too."""
+        run_ids = list(run_ids)
         with self.writing() as connection:
-            self._delete(connection, list(run_ids))
+            emptied = {row.job_id for row in self._in_parts(connection, [RUNS.c.job_id], RUNS.c.id, run_ids)}
+            self._delete(connection, run_ids)
             has_runs = sa.select(RUNS.c.job_id).where(RUNS.c.job_id == JOBS.c.id).exists()
-            connection.execute(JOBS.delete().where(~has_runs, JOBS.c.status.in_(("finished", "stopped", "failed"))))
+            ended = JOBS.c.status.in_(("finished", "stopped", "failed"))
+            for job_id in emptied:
+                connection.execute(JOBS.delete().where(JOBS.c.id == job_id, ~has_runs, ended))
 
 
 def typed(columns: dict) -> "pd.DataFrame":

@@ -11,7 +11,7 @@ from studies.jobs import resume
 from studies.plans import describe
 from studies.store_runs import long_curves
 
-POLL_SECONDS = 0.4
+POLL_SECONDS = 0.3
 MOST_TO_PICK = 300
 STATUS = {
     "waiting": "Starting …",

@@ -8,7 +8,7 @@ from dashboard.components.knobs import knobs, set_knobs, start_bar
 from dashboard.components.session import literal, the_store
 from engine import TASKS, BrinkError, RunConfig
 from studies import Job, JobError, Plan
-from studies.jobs import start
+from studies.jobs import prepare, start
 
 
 def train(plan: Plan) -> None:
@@ -66,6 +66,8 @@ def empty_state() -> None:
 
 
 job = shown_job()
+if job is None or not job.is_live:
+    prepare(the_store())
 if job and "knob_seed" not in st.session_state:
     set_knobs(job.plan.axes)
 with st.container(horizontal=True, vertical_alignment="bottom"):

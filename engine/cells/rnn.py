@@ -36,10 +36,12 @@ class SimpleRNN:
         self.h = np.zeros((n_steps + 1, *shape[1:]), dtype)
         self.product = np.empty(shape[1:], dtype)
         self._h_steps = [by_run(h) for h in self.h]
+        self._u_parts = [[(a.apply, h[:, runs], runs.start) for a, runs in activations] for h in self.h[1:]]
         self._product_by_run = by_run(self.product)
         if gradients is not None:
             self.delta, self.slope = np.empty(shape, dtype), np.empty(shape, dtype)
-            self._delta_steps = [by_run(d) for d in self.delta]
+            steps = range(n_steps - 2, -1, -1)
+            self._backward_steps = [(by_run(self.delta[t + 1]), self.delta[t], self.slope[t]) for t in steps]
             self._w_rec_t = weights["W_rec"].transpose(0, 2, 1)
 
     @staticmethod
@@ -61,8 +63,8 @@ class SimpleRNN:
                 np.add(u, self.product, out=u)
             if watch.raised:
                 watch.blame(u)
-            for activation, runs in self.activations:
-                activation.apply(u[:, runs], watch, runs.start)
+            for apply, part, first_run in self._u_parts[t]:
+                apply(part, watch, first_run)
         return h
 
     def backward(self, x: np.ndarray) -> None:
@@ -71,10 +73,10 @@ class SimpleRNN:
         for activation, runs in self.activations:
             activation.derivative(self.h[1:, :, runs], self.slope[:, :, runs])
         np.multiply(delta[-1], self.slope[-1], out=delta[-1])
-        for t in range(len(delta) - 2, -1, -1):
-            np.matmul(self._delta_steps[t + 1], self._w_rec_t, out=self._product_by_run)
-            np.add(delta[t], self.product, out=delta[t])
-            np.multiply(delta[t], self.slope[t], out=delta[t])
+        for after, now, slope in self._backward_steps:
+            np.matmul(after, self._w_rec_t, out=self._product_by_run)
+            np.add(now, self.product, out=now)
+            np.multiply(now, slope, out=now)
         rows = by_run(delta)
         np.matmul(by_run(x).transpose(0, 2, 1), rows, out=self.gradients["W_in"])
         np.matmul(by_run(self.h[1:-1]).transpose(0, 2, 1), by_run(delta[1:]), out=self.gradients["W_rec"])

@@ -36,10 +36,9 @@ def start_long_job(page, server):
     return open_store(server.store_url).jobs()[0]
 
 
-def worker_of(job_id: str) -> psutil.Process:
+def worker_of(server, job_id: str) -> psutil.Process:
     """Return the process that trains a job."""
-    (process,) = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] and job_id in p.info["cmdline"]]
-    return process
+    return psutil.Process(int(open_store(server.store_url).job(job_id).process.split(":")[1]))
 
 
 def select_rows(page, *rows: int) -> None:
@@ -106,7 +105,7 @@ def test_a_training_survives_a_reload_can_be_stopped_and_resumed(server, open_pa
     assert open_store(server.store_url).runs()["status"].tolist() == ["stopped"]
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_text("Training …")).to_be_visible()
-    worker_of(job.id).kill()
+    worker_of(server, job.id).kill()
 
 
 def idle_or_polling(page) -> None:
@@ -116,7 +115,7 @@ def idle_or_polling(page) -> None:
 def test_a_killed_training_is_noticed_within_15_seconds(server, open_page):
     page = open_page()
     job = start_long_job(page, server)
-    os.kill(worker_of(job.id).pid, signal.SIGKILL)
+    os.kill(worker_of(server, job.id).pid, signal.SIGKILL)
     expect(page.get_by_text("The training process is gone")).to_be_visible(timeout=15_000)
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
 
@@ -124,7 +123,7 @@ def test_a_killed_training_is_noticed_within_15_seconds(server, open_page):
 def test_a_training_outlives_a_killed_server(server, open_page):
     page = open_page()
     job = start_long_job(page, server)
-    worker = worker_of(job.id)
+    worker = worker_of(server, job.id)
     server.kill()
     before = open_store(server.store_url).job(job.id).iterations_done
     server.start()

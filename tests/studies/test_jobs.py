@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from engine import train
 from studies import JobError, Plan, StoreError, jobs, open_store
-from studies.jobs import launch, resume, run_job, start
+from studies.jobs import _READY, launch, prepare, resume, run_job, start
 
 ROOT = Path(__file__).parents[2]
 PLAN = Plan.of(hidden_size=[3, 4], activation=["tanh", "relu"], n_iterations=[60, 300], seed=[1, 2])
@@ -393,3 +393,30 @@ def test_a_killed_job_is_lost_within_15_seconds_and_resumes_without_losing_or_do
     alone = train([plan.configs()[place] for place in places])
     curves = [store.run(after["id"][place])["curves"] for place in places]
     assert all(np.array_equal(c, result.curves, equal_nan=True) for c, result in zip(curves, alone, strict=True))
+
+
+def test_a_process_that_is_ready_takes_the_next_job(store):
+    prepare(store)
+    ready = _READY[store.url]
+    prepare(store)
+    assert _READY[store.url] is ready
+    job_id = store.add_job(Plan.of(n_iterations=20))
+    assert launch(store, job_id) is ready
+    assert ready.wait(60) == 0
+    assert store.job(job_id).status == "finished"
+
+
+def test_a_ready_process_that_has_died_is_replaced(store):
+    prepare(store)
+    _READY[store.url].kill()
+    _READY[store.url].wait(60)
+    job_id = store.add_job(Plan.of(n_iterations=20))
+    assert launch(store, job_id).wait(60) == 0
+    assert store.job(job_id).status == "finished"
+
+
+def test_a_ready_process_ends_with_the_server_that_keeps_it(store):
+    prepare(store)
+    ready = _READY.pop(store.url)
+    ready.stdin.close()  # as the system does when the server is killed
+    assert ready.wait(60) == 0

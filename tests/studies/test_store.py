@@ -161,6 +161,12 @@ def test_a_read_only_store_can_be_read_but_not_written(store, save, results):
             store.add_job(Plan({}))
 
 
+def test_options_in_an_address_are_refused_not_ignored(tmp_path):
+    with pytest.raises(StoreError, match=r"expected an address without options, found \?mode"):
+        open_store(f"sqlite:///{tmp_path / 'a.db'}?mode=ro")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
 def test_a_database_in_memory_is_refused(url):
     with pytest.raises(StoreError, match="in memory, which other processes cannot see"):

@@ -227,10 +227,12 @@ def test_deleted_runs_take_curves_and_emptied_jobs_with_them_but_no_live_ones(st
     (ended, ended_token), (partly, partly_token), (live, _) = save(results), save(results), save(results)
     store.end_job(ended, ended_token, "finished")
     store.end_job(partly, partly_token, "stopped")
+    failed = store.add_job(Plan({}))
+    store.end_job(failed, store.claim(failed), "failed", "no run of it was ever kept")
     table = store.runs()
     doomed = [*table[table["job_id"] != partly]["id"], *table[table["job_id"] == partly]["id"][:1]]
     store.delete_runs(doomed)
-    assert {job.id for job in store.jobs()} == {partly, live}
+    assert {job.id for job in store.jobs()} == {partly, live, failed}
     assert set(store.runs()["job_id"]) == {partly}
     assert sql(store, "SELECT count(*), count(DISTINCT run_id) FROM lab_curve") == [(3, 3)]
 
