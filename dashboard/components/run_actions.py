@@ -58,6 +58,7 @@ def name_form(run: pd.Series) -> None:
             except BrinkError as error:
                 st.error(literal(str(error)))
             else:
+                st.toast("Name and note saved.")
                 st.rerun()
 
 

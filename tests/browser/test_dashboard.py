@@ -183,7 +183,7 @@ def test_names_and_notes_are_stored_and_shown_literally(some_runs, open_page):
     page.get_by_label("Name", exact=True).fill(HOSTILE_NAME)
     page.get_by_label("Note", exact=True).fill(note)
     page.get_by_role("button", name="Save name and note").click()
-    idle(page)
+    expect(page.get_by_text("Name and note saved.")).to_be_visible()
     row = some_runs.runs().iloc[0]
     assert (row["name"], row["note"]) == (HOSTILE_NAME, note)
     data = download(page, "CSV")
