@@ -195,7 +195,7 @@ class Population:
         if watch.raised:
             watch.blame(gradients)
         watch.phase = UPDATE
-        measured = norms(gradients) if logs or watch.happened else None
+        measured = norms(gradients) if logs or watch.spreads else None
         if work.clip_norm is not None:
             self._clip(work)
         work.optimizer.step(gradients, self.states, work.constants)
