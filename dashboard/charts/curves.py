@@ -120,7 +120,7 @@ def curve_chart(
     x = alt.X(
         "iteration:Q",
         title="iteration",
-        scale=alt.Scale(domain=[0, max(1, _last(curves))], nice=False),
+        scale=alt.Scale(domain=[0, _last(curves, runs)], nice=False),
         axis=alt.Axis(grid=False),
     )
     top = 0 if events.empty else RAIL + 6
@@ -145,8 +145,10 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low <= tick <= high]
 
 
-def _last(curves: pd.DataFrame) -> float:
-    return 1.0 if curves.empty else float(curves["iteration"].max())
+def _last(curves: pd.DataFrame, runs: pd.DataFrame) -> float:
+    """Return the last iteration that the axis has room for: what was asked for, so that it stands still during training."""
+    planned = runs["n_iterations"].max() if "n_iterations" in runs and len(runs) else 1
+    return float(max(1, planned, 1 if curves.empty else curves["iteration"].max()))
 
 
 def _color(runs: pd.DataFrame, title: str | None) -> alt.Color:

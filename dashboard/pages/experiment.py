@@ -19,6 +19,12 @@ def train(plan: Plan) -> None:
         st.session_state["problem"] = str(error)
 
 
+def offer(plan: Plan) -> None:
+    """Turn the knobs to an offered plan, so that they say what is trained, and train it."""
+    set_knobs(plan.axes)
+    train(plan)
+
+
 def shown_job() -> Job | None:
     """Return the job that the address names, or without one the newest."""
     store = the_store()
@@ -60,7 +66,7 @@ def empty_state() -> None:
     }
     with st.container(horizontal=True):
         for number, (text, plan) in enumerate(offers.items()):
-            st.button(text, type="secondary" if number else "primary", on_click=train, args=(plan,))
+            st.button(text, type="secondary" if number else "primary", on_click=offer, args=(plan,))
     st.altair_chart(empty_chart("loss", TASKS["binary_addition"].baseline(RunConfig())), alt="an empty chart of the loss")
     st.caption("The dashed line is the best constant answer. A run that learns falls below it; the others stay in sight too.")
 

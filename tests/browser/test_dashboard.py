@@ -68,11 +68,14 @@ def test_a_new_user_sees_a_network_learn_with_one_click(server, open_page):
 
 def test_the_relu_preset_overflows_and_says_where(open_page):
     page = open_page()
-    pick_preset(page, "Try: relu")
-    page.get_by_role("button", name="Train", exact=True).click()
+    page.get_by_role("button", name="Make it overflow: relu").click()
     expect(page.get_by_text(re.compile(r"First overflow at iteration 11, in the forward pass"))).to_be_visible()
     expect(page.get_by_text("numbers overflowed")).to_be_visible()
     expect(page.locator("pre u").first).to_be_visible()
+    expect(page.get_by_role("combobox", name=re.compile("Start from"))).to_have_value("Try: relu")
+    pick_preset(page, "Try: tanh")
+    page.get_by_role("button", name="Train", exact=True).click()
+    expect(page.get_by_role("heading", name="tanh · seed 1")).to_be_visible()
 
 
 def test_several_values_train_together_and_a_second_tab_sees_the_same(open_page):

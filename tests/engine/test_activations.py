@@ -69,12 +69,13 @@ def test_slopes_in_terms_of_the_output_follow_the_textbook(name, dtype):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_zero_in_gives_the_formulas_value_and_a_slope_from_one_side(name):
+def test_zero_in_gives_the_formulas_value_and_slope(name):
+    """At a kink the slope is the one from below, as the plain loop has it; sums of zeros meet it in every run with biases."""
     h = apply(name, [0.0])
     slope = np.empty_like(h)
     ACTIVATIONS[name].derivative(h, slope)
     assert h.item() == pytest.approx(FORMULAS[name](0.0), abs=1e-16)
-    assert slope.item() in (SLOPES[name](0.0), SLOPES[name](1e-300))
+    assert slope.item() == pytest.approx(SLOPES[name](0.0), abs=1e-16)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

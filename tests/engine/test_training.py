@@ -73,6 +73,14 @@ def test_every_column_of_the_curves_is_what_it_says():
             assert point["accuracy"] in (0, 0.5, 1)
 
 
+def test_the_gradients_norm_is_the_one_before_clipping_and_the_step_the_one_after():
+    free = RunConfig(n_iterations=1, learning_rate=0.5)
+    one, other = (result.curves[0] for result in train([free, free.replace(clip_norm=0.001)]))
+    norm, ratio, weights = (CURVES.index(name) for name in ("gradient_norm", "update_ratio", "weight_norm"))
+    assert other[norm] == one[norm] > 0.01
+    assert other[ratio] * other[weights] == pytest.approx(0.5 * 0.001, rel=1e-12)
+
+
 def answers_right(config, weights, a, b):
     """Return whether the plain loop's network adds a and b."""
     h, right = np.zeros(config.hidden_size), True

@@ -121,6 +121,9 @@ FLOAT32 = RunConfig(activation="linear", bits=2, hidden_size=1, dtype="float32",
     [
         # u_2 = 1e20 * 1e20 is beyond float32's 3e38
         ({}, {"b": 1e20, "W_rec": 1e20}, "forward", "overflow"),
+        # the readout's sum is 1e20 * 1e20 or its negative; the logistic makes 1 or 0 of that
+        ({}, {"b": 1e20, "W_out": 1e20}, "forward", "overflow"),
+        ({}, {"b": 1e20, "W_out": -1e20}, "forward", "overflow"),
         # h stays 0 and y 1/2, but delta_1 = delta_2 W_rec holds 1e20 * 1e20
         ({}, {"W_rec": 1e20, "W_out": 1e20}, "backward", "overflow"),
         # the gradient of b holds 1e34 times some tenths, times a learning rate of 1e6
@@ -128,7 +131,7 @@ FLOAT32 = RunConfig(activation="linear", bits=2, hidden_size=1, dtype="float32",
         # the squares behind the gradient's norm hold (1e30)**2
         ({"clip_norm": 1.0}, {"W_out": 1e30}, "update", "overflow"),
     ],
-    ids=["hidden", "delta", "step", "norm"],
+    ids=["hidden", "readout", "negative readout", "delta", "step", "norm"],
 )
 def test_the_phase_says_where_it_happened_first(settings, weights, phase, kind):
     population = set_up(FLOAT32.replace(**settings), **weights).advance(1)
