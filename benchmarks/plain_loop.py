@@ -35,7 +35,7 @@ def initial_weights(config, flat=None):
 
 
 def plain_iteration(config, weights, a, b):
-    """Train on one sample, a + b, changing `weights` in place; return the loss."""
+    """Train on one sample, a + b, changing `weights` in place; return the loss and the rounded answer, as the exercise does."""
     f, d_f = FUNCTIONS[config.activation]
     dtype, n_bits, n_hidden = np.dtype(config.dtype), config.bits, config.hidden_size
     w_in, w_rec, w_out = weights
@@ -44,7 +44,7 @@ def plain_iteration(config, weights, a, b):
     delta_out = np.zeros((n_bits, 1), dtype)
     delta = np.zeros((n_bits + 1, n_hidden), dtype)
     d_in, d_rec, d_out = np.zeros_like(w_in), np.zeros_like(w_rec), np.zeros_like(w_out)
-    loss = 0.0
+    loss, answer = 0.0, np.zeros(n_bits)
     for t in range(n_bits):
         x = np.array([[a >> t & 1, b >> t & 1]], dtype)
         target = np.array([a + b >> t & 1], dtype)
@@ -53,6 +53,7 @@ def plain_iteration(config, weights, a, b):
         y = sigmoid(np.dot(z[t].reshape(1, -1), w_out))[0]
         loss += float(np.mean((y - target) ** 2) / 2)
         delta_out[t] = (y - target) * y * (1 - y)
+        answer[t] = np.round(y)[0]
     for t in range(n_bits)[::-1]:
         x = np.array([[a >> t & 1, b >> t & 1]], dtype)
         from_above = np.dot(delta_out[t].reshape(1, -1), w_out.T)
@@ -63,7 +64,7 @@ def plain_iteration(config, weights, a, b):
     w_in -= dtype.type(config.learning_rate) * d_in
     w_rec -= dtype.type(config.learning_rate) * d_rec
     w_out -= dtype.type(config.learning_rate) * d_out
-    return loss
+    return loss, answer
 
 
 def warns(iteration, *arguments):
@@ -94,7 +95,7 @@ def train_plainly(config, n_iterations):
     """
     weights, losses, warned = initial_weights(config), [], []
     for iteration, (a, b) in enumerate(draw_pairs(config, n_iterations), start=1):
-        loss, warning = warns(plain_iteration, config, weights, a, b)
+        (loss, _), warning = warns(plain_iteration, config, weights, a, b)
         losses.append(loss)
         warned += [iteration] if warning else []
     return losses, warned, weights

@@ -2,8 +2,8 @@
 
 The verdict is made of three losses, all per sample, summed over the time steps:
 
-- start: on held-out samples, before the first update;
-- final and best: the training loss averaged over 5 % of the run (`SMOOTHING`), at its end and at its lowest.
+- start and held-out: on held-out samples, before the first update and after the last;
+- best: the lowest that the training loss came, averaged over 5 % of the run and at least 100 samples.
 
 `baseline` is what the best constant answer scores, so that "learned" means something.
 """
@@ -22,8 +22,7 @@ OUTCOMES = {
 SOLVED_ACCURACY = 0.99
 """Share of held-out samples answered right; the exercise's successful runs reach 1.0, its failures stay below 0.95."""
 LEARNED_SHARE = 0.9
-"""A loss below this share of the baseline counts as learned: a window of 500 samples of a guessing network scatters by
-about 2 %, one of 10 samples (the shortest runs) by 10 %."""
+"""A held-out loss below this share of the baseline counts as learned: that of a guessing network scatters by about 1 %."""
 UNSTABLE_GAIN = 0.25
 """A run has to have won at least this share of the baseline before it can lose it ..."""
 UNSTABLE_LOST = 0.5
@@ -31,18 +30,19 @@ UNSTABLE_LOST = 0.5
 DIVERGED_OF_BASELINE, DIVERGED_OF_START = 1.5, 1.2
 """Diverged is at least this many times the baseline and the start: a saturated network that answers at random scores twice
 the baseline, and it may have started high already."""
-SMOOTHING = 0.05
-"""Share of the run's points that one averaged loss covers; tells learning from the noise of single samples."""
+SMOOTHING, SMOOTHING_SAMPLES = 0.05, 100
+"""Share of the run, and least number of samples, that one averaged training loss covers: a guessing network's scatters by
+about 3 % then, far from a gain of a quarter."""
 
 
-def smoothed(losses: list[float], share: float = SMOOTHING) -> list[float]:
-    """Return trailing means of a loss curve over `share` of its points; non-finite values stay what they are."""
-    width = max(1, round(share * len(losses)))
-    return [math.fsum(w) / len(w) if all(map(math.isfinite, w)) else sum(w) for w in _windows(losses, width)]
+def smoothed(losses: list[float], share: float = SMOOTHING, least: int = 1) -> list[float]:
+    """Return the means of a loss curve over each stretch of `share` of its points, of at least `least` points.
 
-
-def _windows(values, width):
-    return [values[max(0, i + 1 - width) : i + 1] for i in range(len(values))]
+    The last of them is the end of the run. Values that are not finite stay what they are.
+    """
+    width = min(len(losses), max(1, round(share * len(losses)), least))
+    stretches = [losses[end - width : end] for end in range(width, len(losses) + 1)] if losses else []
+    return [math.fsum(part) / width if all(map(math.isfinite, part)) else sum(part) for part in stretches]
 
 
 def judge(evidence: dict, *, overflowed: bool, died: bool) -> tuple[str, str]:
@@ -51,17 +51,18 @@ def judge(evidence: dict, *, overflowed: bool, died: bool) -> tuple[str, str]:
     Parameters
     ----------
     evidence : dict
-        start_loss, final_loss, best_loss, baseline, accuracy.
+        start_loss, held_out_loss, final_loss, best_loss, baseline, accuracy.
     overflowed : bool
         Whether a floating-point event happened at any time.
     died : bool
         Whether the weights stopped being finite.
     """
-    start, final, best = evidence["start_loss"], evidence["final_loss"], evidence["best_loss"]
+    start, final, best = evidence["start_loss"], evidence["held_out_loss"], evidence["best_loss"]
     baseline, accuracy = evidence["baseline"], evidence["accuracy"]
     learned = final < LEARNED_SHARE * baseline
     gain = baseline - best
-    lost = gain >= UNSTABLE_GAIN * baseline and final - best > UNSTABLE_LOST * gain
+    fell_back = best < evidence["final_loss"]  # the lowest average was not the last one, or the only one of a short run
+    lost = fell_back and gain >= UNSTABLE_GAIN * baseline and final - best > UNSTABLE_LOST * gain
     if died:
         return "overflow", "the weights stopped being finite numbers"
     if accuracy >= SOLVED_ACCURACY:

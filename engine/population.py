@@ -175,7 +175,7 @@ class Population:
                     leaving = range(len(self.rows))
                 if leaving:
                     self._finish(leaving, "finished")
-                    self._keep(row for row in range(len(self.rows)) if row not in set(leaving))
+                    self._keep(sorted(set(range(len(self.rows))).difference(leaving)))
                     return i + 1
         return n
 
@@ -276,7 +276,7 @@ class Population:
     def _finish(self, rows, status: str) -> None:
         """Evaluate some rows on all held-out samples and make their results."""
         rows = list(rows)
-        accuracy, _, outputs = self._evaluate(rows, HELD_OUT_SAMPLES)
+        accuracy, loss, outputs = self._evaluate(rows, HELD_OUT_SAMPLES)
         for i, row in enumerate(rows):
             run = self.rows[row]
             config = self.configs[run]
@@ -286,6 +286,7 @@ class Population:
                 iterations=self.iteration,
                 curves=self.curve(run),
                 start_loss=float(self.start_loss[run]),
+                held_out_loss=float(loss[i]),
                 baseline=self.task.baseline(config),
                 accuracy=float(accuracy[i]),
                 overflow=self._overflow(run),

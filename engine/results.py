@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.config import RunConfig
-from engine.outcomes import judge, smoothed
+from engine.outcomes import SMOOTHING_SAMPLES, judge, smoothed
 
 CURVES = ("iteration", "loss", "accuracy", "gradient_norm", "weight_norm", "update_ratio")
 """Columns of a run's curves; loss is the mean over the window since the point before."""
@@ -47,9 +47,9 @@ class RunResult:
     evidence : dict
         The numbers behind the outcome.
     final_loss, best_loss : float
-        Training loss averaged over 5 % of the run, at the end and at its lowest.
+        Training loss averaged over 5 % of the run and at least 100 samples, at the end and at its lowest.
     accuracy : float
-        Share of 2,000 held-out samples answered right.
+        Share of 1,000 held-out samples answered right.
     overflow : Overflow or None
     curves : array, shape (points, len(CURVES)), float64
     examples : list of dict
@@ -73,13 +73,18 @@ class RunResult:
     seconds: float = 0.0
 
 
-def make_result(config, *, status, iterations, curves, start_loss, baseline, accuracy, overflow, died, examples) -> RunResult:
+def make_result(
+    config, *, status, iterations, curves, start_loss, held_out_loss, baseline, accuracy, overflow, died, examples
+) -> RunResult:
     """Judge a run that ended and put its result together."""
-    losses = smoothed(curves[:, CURVES.index("loss")].tolist())
-    final = losses[-1] if losses else start_loss
-    best = min(filter(math.isfinite, losses), default=math.nan)
+    losses = curves[:, CURVES.index("loss")].tolist()
+    points_needed = math.ceil(SMOOTHING_SAMPLES * len(losses) / max(1, iterations * config.batch_size))
+    means = smoothed(losses, least=points_needed)
+    final = means[-1] if means else start_loss
+    best = min(filter(math.isfinite, means), default=math.nan)
     evidence = {
         "start_loss": start_loss,
+        "held_out_loss": held_out_loss,
         "final_loss": final,
         "best_loss": best,
         "baseline": baseline,

@@ -126,6 +126,7 @@ def test_the_classic_setting_learns_to_add():
 
 def verdict(overflowed=False, died=False, **evidence):
     classic = {"start_loss": 1.0, "final_loss": 1.0, "best_loss": 1.0, "baseline": 1.0, "accuracy": 0.0}
+    classic["held_out_loss"] = evidence.get("final_loss", 1.0)
     outcome, reason = judge(classic | evidence, overflowed=overflowed, died=died)
     assert reason
     return outcome
@@ -184,7 +185,14 @@ def test_an_overflow_decides_only_over_runs_that_did_not_learn_and_death_always(
 
 
 def test_reasons_name_their_numbers():
-    evidence = {"start_loss": 1.25, "final_loss": 2.5, "best_loss": 0.125, "baseline": 1.0, "accuracy": 0.995}
+    evidence = {
+        "start_loss": 1.25,
+        "held_out_loss": 2.5,
+        "final_loss": 2.5,
+        "best_loss": 0.125,
+        "baseline": 1.0,
+        "accuracy": 0.995,
+    }
     assert judge(evidence, overflowed=False, died=False)[1] == "99.5% of the held-out samples are right"
     evidence["accuracy"] = 0.1
     assert judge(evidence, overflowed=False, died=False)[1] == "loss had come down to 0.125 and went back to 2.5"
@@ -193,20 +201,22 @@ def test_reasons_name_their_numbers():
 
 
 @pytest.mark.parametrize(
-    ("losses", "share", "expected"),
+    ("losses", "share", "least", "expected"),
     [
-        ([], 0.5, []),
-        ([3.0], 0.5, [3.0]),
-        ([1.0, 3.0, 5.0, 7.0], 0.5, [1, 2, 4, 6]),  # means over up to two points
-        ([1.0, 3.0, 5.0, 7.0], 0.75, [1, 2, 3, 5]),  # over up to three
-        ([1.0, 3.0, 5.0, 7.0], 0.01, [1, 3, 5, 7]),  # never less than one
-        ([1.0, NAN, 3.0, 5.0], 0.5, [1, NAN, NAN, 4]),
-        ([1.0, INF, 3.0, 5.0], 0.5, [1, INF, INF, 4]),
-        ([INF, NAN, 3.0, 5.0], 0.5, [INF, NAN, NAN, 4]),
+        ([], 0.5, 1, []),
+        ([3.0], 0.5, 1, [3.0]),
+        ([1.0, 3.0, 5.0, 7.0], 0.5, 1, [2, 4, 6]),  # means over two points
+        ([1.0, 3.0, 5.0, 7.0], 0.75, 1, [3, 5]),  # over three
+        ([1.0, 3.0, 5.0, 7.0], 0.01, 1, [1, 3, 5, 7]),  # never less than one
+        ([1.0, 3.0, 5.0, 7.0], 0.01, 3, [3, 5]),  # nor than asked for
+        ([1.0, 3.0, 5.0, 7.0], 0.5, 9, [4]),  # nor more than there are
+        ([1.0, NAN, 3.0, 5.0], 0.5, 1, [NAN, NAN, 4]),
+        ([1.0, INF, 3.0, 5.0], 0.5, 1, [INF, INF, 4]),
+        ([INF, NAN, 3.0, 5.0], 0.5, 1, [NAN, NAN, 4]),
     ],
 )
-def test_smoothed_by_hand(losses, share, expected):
-    np.testing.assert_array_equal(smoothed(losses, share), expected)
+def test_smoothed_by_hand(losses, share, least, expected):
+    np.testing.assert_array_equal(smoothed(losses, share, least), expected)
 
 
 def test_smoothing_covers_5_percent_of_the_points():
@@ -215,12 +225,27 @@ def test_smoothing_covers_5_percent_of_the_points():
     assert smoothed(losses)[-2] == (0 + 1 + 2 + 3 + 4) / 5
 
 
+@pytest.mark.parametrize(("n_iterations", "width"), [(50, 50), (200, 50), (1000, 10), (10_000, 5)])
+def test_averages_cover_at_least_100_samples_or_the_whole_run(n_iterations, width):
+    (result,) = Population([RunConfig(n_iterations=n_iterations, hidden_size=4)]).advance(n_iterations).results().values()
+    windows = loss_curve(result)
+    means = [windows[end - width : end].mean() for end in range(width, len(windows) + 1)]
+    assert result.final_loss == pytest.approx(means[-1], rel=1e-14)
+    assert result.best_loss == pytest.approx(min(means), rel=1e-14)
+
+
+@pytest.mark.parametrize("n_iterations", [1, 20, 100, 200])
+def test_a_network_that_cannot_learn_is_called_stalled_however_short_the_run(n_iterations):
+    configs = [RunConfig(seed=s, learning_rate=1e-12, n_iterations=n_iterations, weight_init_std=0.5) for s in range(200)]
+    outcomes = [result.outcome for result in Population(configs).advance(n_iterations).results().values()]
+    assert outcomes.count("stalled") >= 198
+
+
 def test_results_carry_the_evidence_behind_their_outcome():
     result = train_seeds(n_iterations=200)[0]
-    windows = loss_curve(result)
-    assert result.final_loss == result.evidence["final_loss"] == pytest.approx(windows[-5:].mean(), rel=1e-14)
-    means = [windows[max(0, i - 4) : i + 1].mean() for i in range(100)]
-    assert result.best_loss == result.evidence["best_loss"] == pytest.approx(min(means), rel=1e-14)
+    assert result.final_loss == result.evidence["final_loss"]
+    assert result.best_loss == result.evidence["best_loss"]
+    assert result.evidence["held_out_loss"] == pytest.approx(result.final_loss, abs=0.2)
     assert result.evidence["baseline"] == BASELINE
     assert result.evidence["accuracy"] == result.accuracy
     assert result.evidence["overflow_iterations"] == 0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from engine import ACTIVATIONS, CURVES, TASKS, Population, RunConfig
 from engine.population import HELD_OUT_SAMPLES, LOG_POINTS, N_EXAMPLES, START_SAMPLES, norms, shape_key
@@ -29,6 +30,13 @@ SHAPES = [  # batch and hidden size in all pairs; the rest spread so that each v
     {"batch_size": 16, "hidden_size": 33, "bits": 3, "dtype": "float32", "n_iterations": 40},
     {"batch_size": 16, "hidden_size": 100, "bits": 2, "dtype": "float64", "optimizer": "momentum", "n_iterations": 30},
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Hold BLAS to one thread as jobs do: several cut large products differently, and fight each other on a busy machine."""
+    with threadpool_limits(1):
+        yield
 
 
 def members(shape, n, seed):

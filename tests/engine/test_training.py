@@ -107,7 +107,7 @@ def test_a_batch_averages_its_samples_gradients():
     start, moved, losses = initial_weights(config), [], []
     for pair in draw_pairs(config, 3):
         weights = [w.copy() for w in start]
-        losses.append(plain_iteration(config, weights, *pair))
+        losses.append(plain_iteration(config, weights, *pair)[0])
         moved.append(flat(weights))
     population = Population([config]).advance(1)
     np.testing.assert_allclose(population.parameters[0], np.mean(moved, axis=0), rtol=1e-12)
