@@ -65,6 +65,8 @@ def judge(evidence: dict, *, overflowed: bool, died: bool) -> tuple[str, str]:
     lost = fell_back and gain >= UNSTABLE_GAIN * baseline and final - best > UNSTABLE_LOST * gain
     if died:
         return "overflow", "the weights stopped being finite numbers"
+    if not math.isfinite(final):
+        return "overflow", "the answers to held-out samples are not finite numbers"
     if accuracy >= SOLVED_ACCURACY:
         return "solved", f"{accuracy:.1%} of the held-out samples are right"
     if learned and not lost:

@@ -1,12 +1,14 @@
 """A job as people see it: what it is doing, its curves so far, how its runs ended."""
 
+import contextlib
+
 import pandas as pd
 import streamlit as st
 
 from dashboard.components.results import color_choice, curve_charts, labelled, outcome_counts, run_details
 from dashboard.components.session import literal, the_store
 from engine import TASKS, RunConfig
-from studies import Job, Plan
+from studies import Job, JobError, Plan
 from studies.jobs import resume
 from studies.plans import describe
 from studies.store_runs import long_curves
@@ -56,12 +58,18 @@ def status_line(job: Job) -> None:
             st.button("Stop", key="stop", on_click=the_store().request_stop, args=(job.id,), disabled=stopping)
         else:
             st.warning(STATUS[job.status] + (f" {literal(job.error)}" if job.error else ""))
-            st.button("Resume", key="resume", type="primary", on_click=resume, args=(the_store(), job.id))
+            st.button("Resume", key="resume", type="primary", on_click=_resume, args=(job.id,))
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
-def _saved_curves(url: str, run_ids: tuple[str, ...]) -> pd.DataFrame:
-    return the_store().curves(run_ids)  # a saved run's curves never change
+def _saved_curves(url: str, runs: tuple[tuple[str, int], ...]) -> pd.DataFrame:
+    """Return curves of runs, given as id and iterations: they only change when a stopped run is trained to its end."""
+    return the_store().curves([run_id for run_id, _ in runs])
+
+
+def _resume(job_id: str) -> None:
+    with contextlib.suppress(JobError):  # another tab was faster, or the job is gone: the page will show it
+        resume(the_store(), job_id)
 
 
 def _live(job: Job, saved: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -78,7 +86,10 @@ def _live(job: Job, saved: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 def job_results(job_id: str, overlay: list[str], polling: bool) -> None:
     """Show a job with earlier runs laid over it. As a fragment it runs again and again while the job is live."""
     store = the_store()
-    job = store.job(job_id)
+    try:
+        job = store.job(job_id)
+    except JobError:
+        st.rerun()  # deleted in another tab: the whole page says so
     if job.is_live != polling:
         st.rerun()  # the whole page, which decides whether to poll
     status_line(job)
@@ -91,7 +102,8 @@ def job_results(job_id: str, overlay: list[str], polling: bool) -> None:
         st.caption("The first points appear in a moment." if job.is_live else "No run of this job was kept.")
         return
     runs = labelled(pd.concat(frames, ignore_index=True))
-    curves = _saved_curves(store.url, (*saved["id"], *others["id"]))
+    kept = pd.concat([saved, others])
+    curves = _saved_curves(store.url, tuple(zip(kept["id"], kept["iterations"], strict=True)))
     curves = pd.concat([curves, fresh_curves], ignore_index=True) if len(fresh_curves) else curves
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
         outcome_counts(runs)

@@ -1,10 +1,12 @@
 """Every page on an empty and on a filled store, through Streamlit's own test tool."""
 
+import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from engine import OUTCOMES
 from studies import PRESETS, open_store
+from studies.jobs import run_job
 from studies.plans import Plan
 
 PAGES = {"experiment": None, "runs": "pages/runs.py"}
@@ -150,3 +152,34 @@ def test_a_store_that_cannot_be_opened_is_explained(app, tmp_path):
 
 def test_every_outcome_of_the_store_is_known_to_the_page(filled_url):
     assert set(open_store(filled_url).runs()["outcome"]) <= set(OUTCOMES)
+
+
+def last_iteration(test: AppTest) -> float:
+    """Return where the loss curve on the page ends."""
+    table = test.get("vega_lite_chart")[0].proto.datasets
+    frames = [pa.ipc.open_stream(data.data.data).read_pandas() for data in table]
+    return max(frame["iteration"].max() for frame in frames if {"iteration", "value", "label"} <= set(frame))
+
+
+def test_a_resumed_run_is_drawn_to_its_end_where_its_stopped_curve_had_been_shown(app, empty_url):
+    store = open_store(empty_url)
+    job_id = store.add_job(Plan.of("classic", n_iterations=4000, hidden_size=2))
+    assert run_job(store, job_id, 1, lambda share: store.request_stop(job_id) if share > 0 else None) == "stopped"
+    test = app(empty_url)
+    assert last_iteration(test) < 4000
+    store.wait_again(job_id)
+    assert run_job(store, job_id, 1) == "finished"
+    test.run()
+    assert last_iteration(test) == 4000
+
+
+def test_an_experiment_deleted_elsewhere_is_missed_without_an_error(app, empty_url):
+    store = open_store(empty_url)
+    jobs = [store.add_job(Plan.of("classic", n_iterations=20, seed=seed)) for seed in (1, 2)]
+    for job_id in jobs:
+        run_job(store, job_id, 1)
+    test = app(empty_url, query={"job": jobs[0]})
+    store.delete_job(jobs[0])
+    test.run()
+    assert not test.exception
+    assert "does not exist any more" in test.warning[0].value

@@ -178,6 +178,7 @@ def test_both_sides_of_every_threshold(evidence, outcome):
         ({"accuracy": 1.0}, True, True, "overflow"),
         ({"final_loss": NAN, "best_loss": 0.1}, True, True, "overflow"),
         ({"final_loss": INF, "best_loss": NAN}, False, True, "overflow"),
+        ({"final_loss": NAN, "best_loss": 1.0}, False, False, "overflow"),
     ],
 )
 def test_an_overflow_decides_only_over_runs_that_did_not_learn_and_death_always(evidence, overflowed, died, outcome):
