@@ -1,5 +1,6 @@
 # make run [PORT=8501] [STORAGE=sqlite:///my.db]   the dashboard
 # make test                                       every test, in a real browser too
+# make test-torch                                 the engine against PyTorch, which this installs (200 MB)
 # make bench                                      the benchmarks, as tables
 # make screenshots                                the README's pictures, from the running app
 
@@ -9,7 +10,7 @@ STORAGE ?=
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet
 export PIP_NO_INPUT = 1
 
-.PHONY: run test lint bench screenshots clean
+.PHONY: run test test-torch lint bench screenshots clean
 
 run: .venv/installed
 	@.venv/bin/python -m dashboard --port $(PORT) $(if $(STORAGE),--storage "$(STORAGE)")
@@ -17,6 +18,9 @@ run: .venv/installed
 test: .venv/installed-for-tests lint
 	.venv/bin/python tests/browser/find.py
 	.venv/bin/python -m pytest
+
+test-torch: .venv/installed-for-torch
+	.venv/bin/python -m pytest -m torch
 
 lint: .venv/installed-for-tests
 	.venv/bin/ruff check .
@@ -38,6 +42,10 @@ screenshots: .venv/installed-for-tests
 
 .venv/installed-for-tests: .venv/installed tests/requirements.txt
 	$(PIP) -r tests/requirements.txt
+	@touch $@
+
+.venv/installed-for-torch: .venv/installed-for-tests tests/requirements-torch.txt
+	$(PIP) -r tests/requirements-torch.txt
 	@touch $@
 
 clean:

@@ -27,9 +27,9 @@ FUNCTIONS = {
 def initial_weights(config, flat=None):
     """Return W_in, W_rec and W_out of a config without biases, from the engine's flat parameters."""
     flat, weights, start = initial_parameters(config) if flat is None else flat, [], 0
-    for shape, _ in parameter_shapes(config).values():
-        size = int(np.prod(shape))
-        weights.append(flat[start : start + size].reshape(shape).copy())
+    for weight in parameter_shapes(config).values():
+        size = int(np.prod(weight.shape))
+        weights.append(flat[start : start + size].reshape(weight.shape).copy())
         start += size
     return weights
 
@@ -78,7 +78,7 @@ def warns(iteration, *arguments):
 def draw_pairs(config, n_iterations):
     """Return the additions that the engine trains this config on, shape (n_iterations, 2)."""
     task = TASKS["binary_addition"]
-    return task.pairs(task.draw(stream(config.seed, "data"), n_iterations), config).tolist()
+    return task.pairs(task.draw(stream(config.seed, "data"), n_iterations, config), config).tolist()
 
 
 def train_plainly(config, n_iterations):

@@ -55,10 +55,11 @@ class UnrecordedPopulation(Population):
     """The same updates without curves, window accuracy and events; the flags stay on, they cost nothing until raised."""
 
     def _step(self, work, logs):
+        readout = work.network.readout
         work.network.forward()
-        np.subtract(work.network.y, work.network.target, out=work.network.error)
+        np.subtract(readout.y, readout.target, out=readout.error)
         work.network.backward()
-        work.optimizer.step(work.gradients, self.states, work.constants)
+        work.optimizer.step(work.gradients, self.states, work.scratch, work.constants, self.iteration + 1)
         np.subtract(self.parameters, work.gradients, out=self.parameters)
 
     def _log(self, rows, gradient_norms):
@@ -69,7 +70,7 @@ class UnexaminedPopulation(UnrecordedPopulation):
     """Answers no held-out samples either."""
 
     def _evaluate(self, rows, n_samples):
-        return np.zeros(len(rows)), np.zeros(len(rows)), np.zeros((self.configs[0].bits, 8, len(rows)))
+        return np.zeros(len(rows)), np.zeros(len(rows)), np.zeros((self.configs[0].bits, 8, len(rows), 1))
 
 
 def configs(n_runs: int, n_iterations: int) -> list[RunConfig]:

@@ -38,7 +38,9 @@ class Activation:
 
 def logistic(u: np.ndarray, watch: FloatingPointWatch, first_run: int = 0) -> None:
     """Turn u into 1 / (1 + exp(-u)) in place; exp overflows below -709.8 (float64) or -88.7 (float32)."""
-    np.negative(u, out=u)
+    if watch.raised:
+        watch.blame(u, first_run)  # from here on an infinite u would be a clean 0 or 1
+    np.multiply(u, -1, out=u)  # numpy.negative of 2.4.6 is wrong where numbers lie 8 (float64) or 4 (float32) apart
     np.exp(u, out=u)
     if watch.raised:
         watch.blame(u, first_run, recovers=True)
@@ -52,13 +54,14 @@ def logistic_derivative(h: np.ndarray, out: np.ndarray) -> None:
     np.multiply(out, h, out=out)
 
 
-def _tanh(u, watch, first_run=0):
-    np.tanh(u, out=u)
-
-
-def _tanh_derivative(h, out):
+def tanh_derivative(h: np.ndarray, out: np.ndarray) -> None:
+    """Write 1 - h^2."""
     np.multiply(h, h, out=out)
     np.subtract(1, out, out=out)
+
+
+def _tanh(u, watch, first_run=0):
+    np.tanh(u, out=u)
 
 
 def _relu(u, watch, first_run=0):
@@ -95,9 +98,9 @@ def _softplus(u, watch, first_run=0):
 
 
 def _softplus_derivative(h, out):
-    np.negative(h, out=out)
+    np.multiply(h, -1, out=out)
     np.expm1(out, out=out)
-    np.negative(out, out=out)
+    np.multiply(out, -1, out=out)
 
 
 def _linear(u, watch, first_run=0):
@@ -110,10 +113,17 @@ def _linear_derivative(h, out):
 
 ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": Activation(logistic, logistic_derivative, "1 / (1 + exp(-u))"),
-    "tanh": Activation(_tanh, _tanh_derivative, "tanh(u)"),
+    "tanh": Activation(_tanh, tanh_derivative, "tanh(u)"),
     "relu": Activation(_relu, _relu_derivative, "max(u, 0)"),
     "leaky_relu": Activation(_leaky_relu, _leaky_relu_derivative, f"max(u, {LEAKY_SLOPE} u)"),
     "elu": Activation(_elu, _elu_derivative, "u, or exp(u) - 1 below 0"),
     "softplus": Activation(_softplus, _softplus_derivative, "log(1 + exp(u))"),
     "linear": Activation(_linear, _linear_derivative, "u"),
 }
+
+
+def activation_groups(configs) -> list[tuple[Activation, slice]]:
+    """Return which consecutive runs share an activation; the configs come sorted by it."""
+    names = [config.activation for config in configs]
+    starts = [i for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
+    return [(ACTIVATIONS[names[a]], slice(a, b)) for a, b in zip(starts, [*starts[1:], len(names)], strict=True)]

@@ -1,9 +1,9 @@
 """Trains many runs at once: one NumPy call advances every run of a population.
 
-Runs of equal shape share arrays; learning rate, initial weights, activation, seed, momentum and clipping norm vary inside.
-A run's bits do not depend on its company: it has random streams of its own, every product is made run by run, and a
-population of one is trained beside a copy of itself, because NumPy would otherwise drop the run axis and add up in another
-order.
+Runs of equal shape share arrays; learning rate, initial weights, activation, seed, pool and all constants of optimizer,
+schedule and clipping vary inside. A run's bits do not depend on its company: it has random streams of its own, every product is
+made run by run, and a lone run of little work is trained beside a copy of itself, because NumPy would otherwise drop the run
+axis and take another path.
 """
 
 import dataclasses
@@ -11,8 +11,11 @@ import time
 
 import numpy as np
 
+from engine.evaluation import HELD_OUT_SAMPLES, N_EXAMPLES, START_SAMPLES, evaluate
+from engine.layout import sum_rows
+from engine.memory import check_memory, company
 from engine.network import Network, initial_parameters
-from engine.optimizers import CONSTANTS, OPTIMIZERS
+from engine.optimizers import OPTIMIZERS, SCHEDULES, Column, clip_norms, clip_values
 from engine.randomness import HELD_OUT_SEED, stream
 from engine.results import CURVES, Overflow, RunResult, make_result
 from engine.tasks import TASKS
@@ -20,58 +23,58 @@ from engine.watch import KINDS, PHASES, FloatingPointWatch
 
 LOG_POINTS = 100
 """Points of a curve: enough for any screen, and as many as the exercise plots (every 100 of 10,000 iterations)."""
-START_SAMPLES = 250
-"""Held-out samples behind the loss before the first update."""
-HELD_OUT_SAMPLES = 1000
-"""Held-out samples behind the final accuracy: its standard error is at most 1.6 percentage points, 0.3 at 99 %."""
-N_EXAMPLES = 8
-"""Worked examples kept of each run."""
 BLOCK_BYTES = 400_000
 """Encoded samples drawn ahead; small enough to leave the cache to the weights."""
 FORWARD, LOSS, BACKWARD, UPDATE = range(len(PHASES))
-SAMPLES_AT_ONCE, RUNS_AT_ONCE = 125, 8
-"""Held-out samples and runs evaluated together; keeps the evaluation in the cache. Divides the numbers of samples above."""
+SHAPE = (
+    *("task", "bits", "length", "cell", "hidden_size", "n_layers", "reset_after", "projection_size", "bias"),
+    *("loss", "optimizer", "batch_size", "n_iterations", "dtype"),
+)
+"""Settings that the runs of one population share; of clipping they share whether there is any. All others vary inside."""
 
 
 def shape_key(config) -> tuple:
     """Return what runs must have in common to be trained in one population."""
-    return (
-        config.task,
-        config.bits,
-        config.cell,
-        config.hidden_size,
-        config.bias,
-        config.optimizer,
-        config.batch_size,
-        config.n_iterations,
-        config.dtype,
-        config.clip_norm is not None,
-    )
+    clips = (config.clip_norm is not None, config.clip_value is not None)
+    return (*(getattr(config, name) for name in SHAPE), *clips)
 
 
 def norms(rows: np.ndarray) -> np.ndarray:
-    """Return the Euclidean norm of each row without overflowing on the way: (P, n) -> (P,) in float64."""
-    rows = rows.astype(np.float64)
-    largest = np.abs(rows).max(axis=1)
-    scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
-    return np.sqrt(np.square(rows / scale[:, None]).sum(axis=1)) * scale
+    """Return the Euclidean norm of each row without overflow or underflow on the way: (P, n) -> (P,) in float64."""
+    with np.errstate(all="ignore"):
+        squares = np.vecdot(rows, rows).astype(np.float64)
+        limits = np.finfo(rows.dtype)
+        doubtful = np.flatnonzero(~((squares > limits.tiny / limits.eps) & (squares < np.inf)))
+        lengths = np.sqrt(squares)
+        if len(doubtful):
+            exact = rows[doubtful].astype(np.float64)
+            largest = np.abs(exact).max(axis=1)
+            scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+            lengths[doubtful] = np.sqrt(np.square(exact / scale[:, None]).sum(axis=1)) * scale
+    return lengths
 
 
 class _Workspace:
     """What can be rebuilt at any time: the network's buffers and the constants as columns."""
 
     def __init__(self, configs, parameters: np.ndarray, known_events: np.ndarray):
-        self.watch = FloatingPointWatch(known_events)
-        self.gradients = np.empty_like(parameters)
+        self.watch, self.configs, self.dtype = FloatingPointWatch(known_events), configs, parameters.dtype
+        self.gradients, self.scratch = np.empty_like(parameters), np.empty_like(parameters)
         self.network = Network(configs, parameters, self.gradients, configs[0].batch_size, self.watch)
-        self.loss_rows = self.network.squared.reshape(-1, len(configs))
-        self.loss = np.empty(len(configs), parameters.dtype)
-        self.constants = {
-            name: np.array([[getattr(config, name)] for config in configs], parameters.dtype) for name in CONSTANTS
-        }
-        clips = configs[0].clip_norm is not None
-        self.clip_norm = np.array([[c.clip_norm] for c in configs], parameters.dtype) if clips else None
+        self.loss = np.empty((len(configs), self.network.readout.losses.shape[-1]), parameters.dtype)
         self.optimizer = OPTIMIZERS[configs[0].optimizer]
+        self.constants = {name: self._column(name) for name in ("learning_rate", *self.optimizer.constants)}
+        self.clip_norm = self._column("clip_norm").value if configs[0].clip_norm is not None else None
+        self.clip_value = self._column("clip_value").value if configs[0].clip_value is not None else None
+        self.scheduled = any(config.schedule != "constant" for config in configs)
+
+    def _column(self, name: str) -> Column:
+        return Column.of([getattr(config, name) for config in self.configs], self.dtype)
+
+    def set_learning_rates(self, done: int) -> None:
+        """Let each run's learning rate follow its schedule after `done` updates."""
+        rates = [config.learning_rate * SCHEDULES[config.schedule](config, done) for config in self.configs]
+        self.constants["learning_rate"] = Column.of(rates, self.dtype)
 
 
 class Population:
@@ -95,17 +98,20 @@ class Population:
         if len({shape_key(config) for config in self.configs}) != 1:
             raise ValueError("expected one or more configs of one shape_key; group them with engine.stacks first")
         n_runs, first = len(self.configs), self.configs[0]
+        sources = {(config.seed, config.pool_size) for config in self.configs}
+        check_memory(first, n_runs, sum(n for _, n in sources))
         self.iteration, self.n_iterations, self.task = 0, first.n_iterations, TASKS[first.task]
         n_points = min(LOG_POINTS, self.n_iterations)
         self.log_at = np.rint(np.linspace(0, self.n_iterations, n_points + 1)).astype(int)[1:].tolist()
         self.curves = np.full((n_runs, n_points, len(CURVES)), np.nan)
         self.n_logged = 0
         self.events = np.zeros(n_runs, [(name, int) for name in ("iteration", "phase", "kind", "count")])
-        self.seconds = np.zeros(n_runs)
+        self.n_lost, self.seconds = np.zeros(n_runs, int), np.zeros(n_runs)
         self.finished: dict[int, RunResult] = {}
-        self.generators = {config.seed: stream(config.seed, "data") for config in self.configs}
-        self.held_out = self.task.draw(stream(HELD_OUT_SEED, "held_out"), HELD_OUT_SAMPLES)
-        order = sorted(range(n_runs), key=lambda run: self.configs[run].activation)
+        self.generators = {source: stream(source[0], "data") for source in sources}
+        self.pools = {(s, n): self.task.draw(stream(s, "pool"), n, first) for s, n in sources if n}
+        self.held_out = self.task.draw(stream(HELD_OUT_SEED, "held_out"), HELD_OUT_SAMPLES, first)
+        order = sorted(range(n_runs), key=lambda run: self.configs[run].activation or "")
         self.parameters = np.stack([initial_parameters(self.configs[run]) for run in order])
         self.states = [np.zeros_like(self.parameters) for _ in range(OPTIMIZERS[first.optimizer].n_states)]
         self.window_loss, self.window_right, self.window_start = np.zeros(n_runs), np.zeros(n_runs), 0
@@ -115,9 +121,9 @@ class Population:
         self.start_loss[self.rows] = self._evaluate(range(len(self.rows)), START_SAMPLES)[1]
 
     def _keep(self, rows) -> None:
-        """Keep only some rows; a single survivor gets a copy of itself as company."""
+        """Keep only some rows; a single survivor may get a copy of itself as company."""
         rows = list(rows)
-        rows *= 2 if len(rows) == 1 else 1
+        rows = rows and list(np.resize(rows, company(self.configs[0], len(rows))))
         self.rows = [self.rows[row] for row in rows]
         self.parameters = self.parameters[rows]
         self.states = [state[rows] for state in self.states]
@@ -134,16 +140,11 @@ class Population:
 
     def advance(self, n_iterations: int) -> "Population":
         """Train every active run for up to `n_iterations` more and return self; cutting a training up changes no bit."""
-        first = self.configs[0]
         end = min(self.iteration + n_iterations, self.n_iterations)
         while self.rows and self.iteration < end:
-            sample_bytes = self.task.n_steps(first) * first.batch_size * (self.task.n_inputs + self.task.n_outputs)
-            block = max(1, BLOCK_BYTES // (sample_bytes * len(self.rows)))
+            block = max(1, BLOCK_BYTES // (self._iteration_bytes() * len(self.rows)))
             n = min(block, end - self.iteration)
-            samples = {
-                seed: self.task.draw(self.generators[seed], n * first.batch_size).reshape(n, first.batch_size)
-                for seed in {self.configs[run].seed for run in self.rows}
-            }
+            samples = {source: self._draw(source, n) for source in {self._source(run) for run in self.rows}}
             used = 0
             while used < n and self.rows:
                 started, runs = time.perf_counter(), self.active
@@ -151,23 +152,40 @@ class Population:
                 self.seconds[runs] += (time.perf_counter() - started) / len(runs)
         return self
 
-    def _train(self, samples: dict[int, np.ndarray], used: int) -> int:
+    def _iteration_bytes(self) -> int:
+        """Return how many bytes one iteration's samples of one run take."""
+        inputs, targets = self.task.encode(self.held_out[:1], self.configs[0])
+        return (inputs.nbytes + targets.nbytes + self.held_out[:1].nbytes) * self.configs[0].batch_size
+
+    def _source(self, run: int) -> tuple[int, int]:
+        """Return where a run's samples come from: its seed and the size of its pool."""
+        return self.configs[run].seed, self.configs[run].pool_size
+
+    def _draw(self, source: tuple[int, int], n: int) -> np.ndarray:
+        """Draw the samples of the next n iterations, fresh or with replacement from the pool: (n, B, W)."""
+        first, generator = self.configs[0], self.generators[source]
+        if source in self.pools:
+            words = generator.bit_generator.random_raw(n * first.batch_size)
+            return self.pools[source][words % np.uint64(source[1])].reshape(n, first.batch_size, -1)
+        return self.task.draw(generator, n * first.batch_size, first).reshape(n, first.batch_size, -1)
+
+    def _train(self, samples: dict[tuple[int, int], np.ndarray], used: int) -> int:
         """Train on the samples from `used` on until they are used up or a run leaves; return the iterations done."""
         configs = [self.configs[run] for run in self.rows]
         work = self._work = self._work or _Workspace(configs, self.parameters, self.events["count"][self.rows] > 0)
-        drawn = np.array([samples[config.seed][used:] for config in configs])
-        inputs, targets = self.task.encode(drawn.transpose(1, 2, 0), configs[0])
+        drawn = np.array([samples[self._source(run)][used:] for run in self.rows])
+        inputs, targets = self.task.encode(drawn.transpose(1, 2, 0, 3), configs[0])
         watch, n = work.watch, inputs.shape[1]
         with watch.on():
             for i in range(n):
                 np.copyto(work.network.x, inputs[:, i])
-                np.copyto(work.network.target, targets[:, i])
+                np.copyto(work.network.readout.target, targets[:, i])
                 logs = self.iteration + 1 == self.log_at[self.n_logged]
                 measured = self._step(work, logs)
                 self.iteration += 1
                 leaving = self._note_events(watch) if watch.happened else []
                 if logs or leaving:
-                    self._log(range(len(self.rows)) if logs else leaving, measured)
+                    self._log(slice(None) if logs else leaving, measured)
                 if logs:
                     self.n_logged += 1
                     self.window_loss[:], self.window_right[:], self.window_start = 0, 0, self.iteration
@@ -185,10 +203,11 @@ class Population:
         watch.phase = FORWARD
         network.forward()
         watch.phase = LOSS
-        network.loss()
-        np.add.reduce(work.loss_rows, axis=0, out=work.loss)
-        np.add(self.window_loss, work.loss, out=self.window_loss)
-        right = self.task.correct(network.y[..., 0], network.target[..., 0])
+        sum_rows(network.loss(), out=work.loss)
+        if watch.raised:
+            watch.blame(work.loss, recovers=True)
+        np.add(self.window_loss, np.add.reduce(work.loss, axis=1), out=self.window_loss)
+        right = self.task.correct(network.readout.y, network.readout.target)
         np.add(self.window_right, np.add.reduce(right, axis=0), out=self.window_right)
         watch.phase = BACKWARD
         network.backward()
@@ -196,22 +215,25 @@ class Population:
             watch.blame(gradients)
         watch.phase = UPDATE
         measured = norms(gradients) if logs or watch.spreads else None
+        if work.clip_value is not None:
+            clip_values(gradients, work.clip_value)
         if work.clip_norm is not None:
-            self._clip(work)
-        work.optimizer.step(gradients, self.states, work.constants)
+            clip_norms(gradients, work.clip_norm, work.scratch, watch)
+        if work.scheduled:
+            work.set_learning_rates(self.iteration)
+        work.optimizer.step(gradients, self.states, work.scratch, work.constants, self.iteration + 1)
         np.subtract(self.parameters, gradients, out=self.parameters)
         if watch.raised:
-            watch.blame(self.parameters)
+            self._blame_update(watch)
         return measured
 
-    @staticmethod
-    def _clip(work: _Workspace) -> None:
-        """Shorten gradients longer than clip_norm: Pascanu, Mikolov & Bengio (2013), algorithm 1."""
-        squares = np.square(work.gradients)
-        if work.watch.raised:
-            work.watch.blame(squares)
-        length = np.sqrt(np.add.reduce(squares, axis=1, keepdims=True))
-        np.multiply(work.gradients, work.clip_norm / np.maximum(length, work.clip_norm), out=work.gradients)
+    def _blame_update(self, watch: FloatingPointWatch) -> None:
+        """Find the runs whose weights, or more of whose optimizer's memory than before, stopped being finite."""
+        watch.blame(self.parameters)
+        if self.states:
+            n_lost = sum(np.count_nonzero(~np.isfinite(state), axis=1) for state in self.states)
+            watch.blame(np.where(n_lost > self.n_lost[self.rows], np.inf, 0)[:, None], recovers=True)
+            self.n_lost[self.rows] = n_lost
 
     def _note_events(self, watch: FloatingPointWatch) -> list[int]:
         """Count this iteration's events; return the rows whose weights are no longer finite and so have to leave."""
@@ -226,52 +248,35 @@ class Population:
         watch.next_iteration()
         return dead.tolist()
 
-    def _log(self, rows, gradient_norms: np.ndarray | None) -> None:
+    def _log(self, rows: slice | list[int], gradient_norms: np.ndarray | None) -> None:
         """Write a point of the curves of some rows."""
-        rows, work = list(rows), self._work
+        runs, gradients = np.asarray(self.rows)[rows], self._work.gradients
+        n_samples = (self.iteration - self.window_start) * self.configs[0].batch_size
         with np.errstate(all="ignore"):
-            weight_norms, step_norms = norms(self.parameters[rows]), norms(work.gradients[rows])
-            n_samples = (self.iteration - self.window_start) * self.configs[0].batch_size
+            weight_norms = norms(self.parameters[rows])
             point = {
                 "iteration": self.iteration,
-                "loss": 0.5 * self.window_loss[rows] / n_samples,
+                "loss": self._work.network.loss_factor * self.window_loss[rows] / n_samples,
                 "accuracy": self.window_right[rows] / n_samples,
                 "gradient_norm": np.nan if gradient_norms is None else gradient_norms[rows],
                 "weight_norm": weight_norms,
-                "update_ratio": step_norms / weight_norms,
+                "update_ratio": norms(gradients[rows]) / weight_norms,
             }
         for column, name in enumerate(CURVES):
-            self.curves[[self.rows[row] for row in rows], self.n_logged, column] = point[name]
+            self.curves[runs, self.n_logged, column] = point[name]
+        everywhere = range(len(self.rows)) if isinstance(rows, slice) else rows
+        pooled = [row for row in everywhere if self._source(self.rows[row]) in self.pools]
+        if pooled:  # fresh samples of a pool are no test
+            accuracy = self._evaluate(pooled, START_SAMPLES)[0]
+            self.curves[[self.rows[row] for row in pooled], self.n_logged, CURVES.index("accuracy")] = accuracy
 
     def _evaluate(self, rows, n_samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return accuracy (rows,), loss (rows,) and outputs of the first examples (T, N_EXAMPLES, rows) on held-out samples.
-
-        A network that answers NaN answers wrong.
-        """
-        n_rows, config = len(rows), self.configs[0]
+        """Return accuracy (rows,), loss (rows,) and first answers (K, N_EXAMPLES, rows, O) on held-out samples."""
+        n_rows = len(rows)
         rows = np.resize(rows, max(2, n_rows))  # one row gets itself as company: see the module's docstring
-        right, loss = np.zeros(len(rows)), np.zeros(len(rows))
-        examples = np.empty((self.task.n_steps(config), N_EXAMPLES, len(rows)))
-        inputs, targets = self.task.encode(self.held_out[:n_samples], config)
-        n_at_once = min(len(rows), RUNS_AT_ONCE)
-        parameters = np.empty((n_at_once, self.parameters.shape[1]), config.dtype)
-        with np.errstate(all="ignore"):
-            for start in range(0, len(rows), n_at_once):
-                start = min(start, len(rows) - n_at_once)  # the last part overlaps: all are of one size
-                part = slice(start, start + n_at_once)
-                parameters[...] = self.parameters[rows[part]]
-                configs = [self.configs[self.rows[row]] for row in rows[part]]
-                network = Network(configs, parameters, None, SAMPLES_AT_ONCE, FloatingPointWatch(np.zeros(n_at_once, bool)))
-                right[part], loss[part] = 0, 0
-                for first in range(0, n_samples, SAMPLES_AT_ONCE):
-                    samples = slice(first, first + SAMPLES_AT_ONCE)
-                    network.x[...], network.target[...] = inputs[:, samples, None], targets[:, samples, None]
-                    outputs, truth = network.forward()[..., 0], network.target[..., 0]
-                    right[part] += (self.task.correct(outputs, truth) & np.isfinite(outputs).all(axis=0)).sum(axis=0)
-                    loss[part] += 0.5 * network.loss().sum(axis=(0, 1, 3), dtype=np.float64)
-                    if first == 0:
-                        examples[..., part] = outputs[:, :N_EXAMPLES]
-        return right[:n_rows] / n_samples, loss[:n_rows] / n_samples, examples[..., :n_rows]
+        configs = [self.configs[self.rows[row]] for row in rows]
+        accuracy, loss, examples = evaluate(configs, self.parameters[rows], self.held_out[:n_samples])
+        return accuracy[:n_rows], loss[:n_rows], examples[:, :, :n_rows]
 
     def _finish(self, rows, status: str) -> None:
         """Evaluate some rows on all held-out samples and make their results."""
@@ -290,8 +295,8 @@ class Population:
                 baseline=self.task.baseline(config),
                 accuracy=float(accuracy[i]),
                 overflow=self._overflow(run),
-                died=not np.isfinite(self.parameters[row]).all(),
-                examples=self.task.examples(self.held_out[:N_EXAMPLES], outputs[..., i], config),
+                weights=self.parameters[row],
+                examples=self.task.examples(self.held_out[:N_EXAMPLES], outputs[:, :, i], config),
             )
 
     def _overflow(self, run: int) -> Overflow | None:

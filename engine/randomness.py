@@ -5,12 +5,12 @@ Two runs with one seed therefore see the same data and start from the same noise
 
 import numpy as np
 
-PURPOSES = {"data": 0, "weights": 1, "held_out": 2}
+PURPOSES = {"data": 0, "weights": 1, "held_out": 2, "pool": 3}
 HELD_OUT_SEED = 0
 """Entropy of the held-out samples: the same questions for every run, so that accuracies can be compared."""
 
 
-def stream(seed: int, purpose: str, index: int = 0) -> np.random.Generator:
+def stream(seed: int, purpose: str, *index: int) -> np.random.Generator:
     """Return the generator of one purpose of one seed.
 
     Parameters
@@ -19,11 +19,11 @@ def stream(seed: int, purpose: str, index: int = 0) -> np.random.Generator:
         Seed of the run, at least 0.
     purpose : str
         A key of `PURPOSES`.
-    index : int
-        Which of several streams of that purpose, for instance the number of a weight matrix.
+    *index : int
+        Which of several streams of that purpose, for instance the numbers of a layer, a weight matrix and a gate.
 
     References
     ----------
     O'Neill (2014), "PCG", for the generator; NumPy's `SeedSequence` for the derivation.
     """
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(PURPOSES[purpose], index))))
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(PURPOSES[purpose], *(index or (0,))))))

@@ -1,5 +1,6 @@
 """What a training run leaves behind."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -54,6 +55,10 @@ class RunResult:
     curves : array, shape (points, len(CURVES)), float64
     examples : list of dict
         Worked examples, as the task describes them.
+    n_parameters : int
+        Trained numbers.
+    fingerprint : str
+        Hash of the loss curve and the final weights, 32 hexadecimal digits: equal fingerprints, equal bits.
     seconds : float
         The run's share of the time its population took.
     """
@@ -70,11 +75,13 @@ class RunResult:
     overflow: Overflow | None
     curves: np.ndarray
     examples: list
+    n_parameters: int
+    fingerprint: str
     seconds: float = 0.0
 
 
 def make_result(
-    config, *, status, iterations, curves, start_loss, held_out_loss, baseline, accuracy, overflow, died, examples
+    config, *, status, iterations, curves, start_loss, held_out_loss, baseline, accuracy, overflow, weights, examples
 ) -> RunResult:
     """Judge a run that ended and put its result together."""
     losses = curves[:, CURVES.index("loss")].tolist()
@@ -90,7 +97,31 @@ def make_result(
         "baseline": baseline,
         "accuracy": accuracy,
         "overflow_iterations": overflow.count if overflow else 0,
-        "weights_finite": not died,
+        "weights_finite": bool(np.isfinite(weights).all()),
     }
-    outcome, reason = judge(evidence, overflowed=overflow is not None, died=died)
-    return RunResult(config, status, iterations, outcome, reason, evidence, final, best, accuracy, overflow, curves, examples)
+    outcome, reason = judge(evidence, overflowed=overflow is not None, died=not evidence["weights_finite"])
+    return RunResult(
+        config=config,
+        status=status,
+        iterations=iterations,
+        outcome=outcome,
+        reason=reason,
+        evidence=evidence,
+        final_loss=final,
+        best_loss=best,
+        accuracy=accuracy,
+        overflow=overflow,
+        curves=curves,
+        examples=examples,
+        n_parameters=weights.size,
+        fingerprint=fingerprint(curves[:, CURVES.index("loss")], weights),
+    )
+
+
+def fingerprint(losses: np.ndarray, weights: np.ndarray) -> str:
+    """Return the hash of a loss curve and final weights; NaNs count as equal, whatever their sign and payload."""
+    digest = hashlib.sha256()
+    for values in (losses, weights):
+        values = np.ascontiguousarray(values)
+        digest.update(np.where(np.isnan(values), values.dtype.type(np.nan), values).tobytes())
+    return digest.hexdigest()[:32]

@@ -1,6 +1,7 @@
-"""`python -m studies`: train, presets, list, resume, export, without the dashboard.
+"""`python -m studies`: train, presets, list, resume, verify, export, without the dashboard.
 
-Exit codes: 0 done, 1 something failed (store, job), 2 the command or a setting is wrong, 130 stopped with Ctrl-C.
+Exit codes: 0 done, 1 something failed (store, job, no such run), 2 the command or a setting is wrong, 3 verify found a
+difference, 130 stopped with Ctrl-C.
 """
 
 import argparse
@@ -13,8 +14,13 @@ from engine import FIELDS, BrinkError, ConfigError, check_name
 from studies.errors import PlanError
 from studies.export import plain, to_csv, to_json
 from studies.jobs import n_cores, run_job
-from studies.plans import PRESETS, Plan, parse_values
+from studies.plans import PRESETS, Plan, parse_values, spell_value
 from studies.store import STORAGE_VARIABLE, Store, default_url, open_store
+from studies.store_runs import SHORTEST_ID
+from studies.verify import verify
+
+DIFFERENT = 3
+"""Exit code of a verify that did not find the same bits."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -26,17 +32,17 @@ def _parser() -> argparse.ArgumentParser:
     store.add_argument(
         "--store",
         metavar="URL",
-        help="where runs are kept, such as sqlite:///my.db "
+        help="where runs are kept, such as my.db or sqlite:///my.db "
         f"(default: ${STORAGE_VARIABLE} or {default_url().replace('%', '%%')})",
     )
-    settings = "settings:\n" + "\n".join(f"  {name:16} {field.expected}" for name, field in FIELDS.items())
     train = commands.add_parser(
         "train",
         parents=[store],
         help="train runs and print their results",
-        epilog=settings
-        + "\n\nwith --json each line is one run: config, seed, outcome, evidence, final_loss, best_loss, accuracy,\n"
-        "overflow (null, or its first iteration counted from 1, phase, kind, and the count of iterations), seconds;\n"
+        epilog=_settings()
+        + "\n\nwith --json each line is one run: id, config, seed, status, outcome, reason, evidence, final_loss,\n"
+        "best_loss, accuracy, overflow (null, or its first iteration counted from 1, phase, kind, and the count of\n"
+        "iterations), n_parameters, fingerprint (of loss curve and final weights), seconds;\n"
         'NaN and infinities are the strings "NaN", "Infinity", "-Infinity".',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -59,11 +65,27 @@ def _parser() -> argparse.ArgumentParser:
     resume = commands.add_parser("resume", parents=[store], help="go on with a job that was stopped, failed or lost")
     resume.add_argument("job", help="its id, as list prints it")
     resume.add_argument("--workers", type=int, default=n_cores(), help="worker processes (default: %(default)s)")
+    again = commands.add_parser(
+        "verify",
+        parents=[store],
+        help="train a saved run again and compare the bits",
+        epilog=f"exit code: 0 identical, {DIFFERENT} different, 1 no such run",
+    )
+    again.add_argument("run", help=f"its id, or the first {SHORTEST_ID} or more characters of it")
     export = commands.add_parser("export", parents=[store], help="write saved runs as a table")
     export.add_argument("--job", help="only the runs of this job")
     export.add_argument("--format", choices=("csv", "json"), help="default: by the file's ending, else csv")
     export.add_argument("--output", "-o", metavar="FILE", help="default: standard output")
     return parser
+
+
+def _settings() -> str:
+    """Return all settings with what is expected of them and which others give them a meaning."""
+    lines = ["settings:"]
+    for name, field in FIELDS.items():
+        belongs = f" ({field.needs[0]} {' or '.join(field.needs[1])})" if field.needs else ""
+        lines.append(f"  {name:16} {field.expected}{belongs}")
+    return "\n".join(lines)
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
@@ -88,13 +110,18 @@ def _progress(share: float) -> None:
     print(f"\r{share:6.1%} trained", end="" if share < 1 else "\n", file=sys.stderr, flush=True)
 
 
+def _show():
+    """Return what to tell about progress: nothing where nobody watches."""
+    return _progress if sys.stderr.isatty() else lambda share: None
+
+
 def _check_workers(n_workers: int) -> None:
     if n_workers < 1:
         raise PlanError(f"--workers: expected at least 1, found {n_workers}")
 
 
 def _work(store: Store, job_id: str, n_workers: int) -> int:
-    status = run_job(store, job_id, n_workers, _progress if sys.stderr.isatty() else None)
+    status = run_job(store, job_id, n_workers, _show())
     if status == "stopped":
         print(f"stopped; go on with: python -m studies resume {job_id}", file=sys.stderr)
         return 130
@@ -109,7 +136,8 @@ def _print_runs(store: Store, job_id: str, as_json: bool) -> None:
     table = store.runs(job_id)
     if table.empty:  # stopped before there was anything
         return
-    varied = [name for name in store.job(job_id).plan.varied if name != "seed"]
+    plan = store.job(job_id).plan
+    varied = [name for name in plan.varied if name != "seed"]
     columns = [
         *varied,
         "seed",
@@ -121,10 +149,15 @@ def _print_runs(store: Store, job_id: str, as_json: bool) -> None:
         "overflow_kind",
         "seconds",
     ]
-    shown = table[columns].rename(columns={"overflow_iteration": "overflow at"})
-    print(
-        shown.fillna({"overflow_kind": ""}).astype({"overflow at": object}).fillna({"overflow at": ""}).to_string(index=False)
-    )
+    shown = table[columns].astype({name: object for name in [*varied, "overflow_iteration"]})
+    for name in varied:  # a setting that is off is "none", one that means nothing is empty
+        missing = "none" if FIELDS[name].optional else ""
+        shown[name] = [missing if gone else spell_value(v) for v, gone in zip(shown[name], shown[name].isna(), strict=True)]
+    shown = shown.fillna({"overflow_iteration": "", "overflow_kind": ""})
+    print(shown.rename(columns={"overflow_iteration": "overflow at"}).to_string(index=False))
+    if plan.n_runs == 1:
+        (run_id,) = table["id"]
+        print("", *(example["line"] for example in store.run(run_id)["examples"]), sep="\n")
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -146,8 +179,8 @@ def _presets(arguments: argparse.Namespace) -> int:
         )
         return 0
     for name, preset in PRESETS.items():
-        settings = ", ".join(f"{k}={v}" for k, v in preset.settings.items()) or "the defaults"
-        print(f"{name:28} {settings:40} {preset.note}")
+        settings = ", ".join(f"{k}={_values(v)}" for k, v in preset.settings.items()) or "the defaults"
+        print(f"{name:28} {preset.note:84} {settings}")
     return 0
 
 
@@ -169,8 +202,10 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _values(values: list) -> str:
-    return ",".join(map(str, values)) if len(values) <= 4 else f"{values[0]}..{values[-1]} ({len(values)})"
+def _values(values: object) -> str:
+    values = values if isinstance(values, list) else [values]
+    words = [spell_value(value) for value in values]
+    return ",".join(words) if len(words) <= 4 else f"{words[0]}..{words[-1]} ({len(words)})"
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -180,6 +215,13 @@ def _resume(arguments: argparse.Namespace) -> int:
     code = _work(store, arguments.job, arguments.workers)
     _print_runs(store, arguments.job, as_json=False)
     return code
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    store = open_store(arguments.store)
+    verdict = verify(store.run(store.find_run(arguments.run)), _show())
+    print(verdict.sentence)
+    return 0 if verdict.identical else DIFFERENT
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -201,7 +243,7 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"train": _train, "presets": _presets, "list": _list, "resume": _resume, "export": _export}
+COMMANDS = {"train": _train, "presets": _presets, "list": _list, "resume": _resume, "verify": _verify, "export": _export}
 
 
 def main(arguments: list[str] | None = None) -> int:

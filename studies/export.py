@@ -47,8 +47,8 @@ def to_csv(table: "pd.DataFrame") -> bytes:
 
     cells = _cells(table)
     for name in cells:
-        if COLUMNS[name] == "text":
-            cells[name] = ["'" + text if text.startswith(FORMULA_STARTS) else text for text in cells[name]]
+        if COLUMNS[name].endswith("text"):
+            cells[name] = ["'" + text if text and text.startswith(FORMULA_STARTS) else text for text in cells[name]]
     return pd.DataFrame(cells, dtype=object).to_csv(index=False, lineterminator="\r\n").encode("utf-8-sig")
 
 
@@ -60,9 +60,12 @@ def read_csv(data: bytes) -> "pd.DataFrame":
     columns = {}
     for name, texts in cells.items():
         kind = COLUMNS[name]
-        columns[name] = texts.str.removeprefix("'") if kind == "text" else texts.where(texts != "", None)
+        columns[name] = texts.str.removeprefix("'") if kind.endswith("text") else texts
+        columns[name] = columns[name] if kind == "text" else columns[name].where(texts != "", None)
         if kind == "bool":
             columns[name] = texts == "True"
+        elif kind == "optional bool":
+            columns[name] = texts.map({"True": True, "False": False, "": None})
     return typed(columns)
 
 

@@ -6,7 +6,7 @@ dies costs one slice, and a job that is killed costs the populations in flight.
 """
 
 import contextlib
-import multiprocessing
+import itertools
 import os
 import signal
 import subprocess
@@ -15,71 +15,31 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
 import platformdirs
 from threadpoolctl import threadpool_limits
 
-from engine import Population, RunConfig, stacks
+from engine import Population, RunConfig, rough_seconds, stacks
 from studies.errors import JobError
 from studies.store import STORAGE_VARIABLE, Store, open_store
 from studies.store_jobs import pack_live
+from studies.workers import DeadWorkerError, Here, Worker, done
 
 SLICE_SECONDS = 0.25
 """Time between two looks at the store: how quickly a job stops and how often its curves move."""
 BEAT_SECONDS = 1.0
 LIVE_RUNS = 40
 """Runs whose curves can be watched while they train; more lines than that nobody tells apart."""
-WORTH_A_POOL = 400_000
-"""Iterations of single runs (about 1.5 s of the classic exercise) from which starting worker processes pays."""
+WORTH_A_POOL = 1.2
+"""Seconds of training on one core from which starting worker processes pays."""
 MOST_DEATHS = 3
 
 
 def n_cores() -> int:
     """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class _InThisProcess(Executor):
-    """An executor that does the work at once, for jobs too small for worker processes."""
-
-    def submit(self, fn: Callable, /, *args, **kwargs) -> Future:
-        """Call fn now and return its finished future."""
-        future: Future = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-def _prepare_worker() -> None:
-    """One BLAS thread, so that bits and cores are as planned; Ctrl-C is the driver's business; no life without the driver."""
-    threadpool_limits(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_driver, daemon=True).start()
-
-
-@contextlib.contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Let worker processes that start here inherit a blocked Ctrl-C: their Python takes a while to get to `_prepare_worker`."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end_with_driver() -> None:
-    """End this worker once the driver is gone: after a kill -9 it would wait for its next slice for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 def _advance(population: Population | list[RunConfig], n_iterations: int) -> tuple[Population, float]:
@@ -124,38 +84,28 @@ class _Driver:
         finished = store.finished_numbers(job_id)
         numbers = [number for number in range(len(configs)) if number not in finished]
         todo = [configs[number] for number in numbers]
-        self.n_workers = n_workers if sum(c.n_iterations for c in todo) >= WORTH_A_POOL else 1
+        worth = any(seconds >= WORTH_A_POOL for seconds in itertools.accumulate(map(rough_seconds, todo)))
+        self.n_workers = n_workers if worth else 1
         groups = stacks(todo, self.n_workers)
         self.n_workers = min(self.n_workers, max(1, len(groups)))
         self.waiting = [_Chunk([numbers[i] for i in group], [todo[i] for i in group]) for group in groups]
         self.waiting.sort(key=lambda chunk: min(chunk.numbers))
         self.done = sum(configs[number].n_iterations for number in finished)
-        self.flying: dict[Future, _Chunk] = {}
-
-    def _executor(self) -> Executor:
-        if self.n_workers == 1:
-            return _InThisProcess()
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.n_workers, mp_context=context, initializer=_prepare_worker)
+        self.idle = [Worker(_advance) for _ in range(self.n_workers)] if self.n_workers > 1 else [Here(_advance)]
+        self.flying: dict[Here | Worker, _Chunk] = {}
 
     def drive(self) -> str:
         """Train until everything is done or somebody asks to stop; return how it ended."""
         ready: list[_Chunk] = []
         with threadpool_limits(1), contextlib.ExitStack() as stack:
-            executor = stack.enter_context(self._executor())
+            for worker in self.idle:
+                stack.callback(worker.end)
             self._beat(ready, first=True)
             while ready or self.waiting or self.flying:
-                died = self._take_off(executor, ready)
-                if not self.flying and not died:
+                self._take_off(ready)
+                if not self.flying:
                     break
-                for future in wait(self.flying, return_when=FIRST_COMPLETED).done:
-                    try:
-                        ready.append(self._land(future))
-                    except BrokenProcessPool:
-                        died = True
-                if died:
-                    ready += self._after_a_death()
-                    executor = stack.enter_context(self._executor())
+                ready += [self._land(worker) for worker in done(self.flying)]
                 self._save([chunk for chunk in ready if chunk.ended])
                 ready = [chunk for chunk in ready if not chunk.ended]
                 self._beat(ready)
@@ -164,38 +114,30 @@ class _Driver:
             return "stopped"
         return "finished"
 
-    def _take_off(self, executor: Executor, ready: list[_Chunk]) -> bool:
-        """Give every idle worker a slice; return whether a worker process has died."""
-        while len(self.flying) < self.n_workers and (ready or self.waiting) and not self.stopping.is_set():
-            chunk = ready.pop(0) if ready else self.waiting.pop(0)
-            try:
-                with _deaf_to_ctrl_c():
-                    self.flying[executor.submit(_advance, chunk.state, chunk.slice_length)] = chunk
-            except BrokenProcessPool:
-                ready.append(chunk)
-                return True
-        return False
+    def _take_off(self, ready: list[_Chunk]) -> None:
+        """Give every idle worker a slice."""
+        while self.idle and (ready or self.waiting) and not self.stopping.is_set():
+            worker, chunk = self.idle.pop(), ready.pop(0) if ready else self.waiting.pop(0)
+            self.flying[worker] = chunk
+            worker.begin(chunk.state, chunk.slice_length)
 
-    def _land(self, future: Future) -> _Chunk:
-        state, seconds = future.result()
-        chunk = self.flying.pop(future)
-        chunk.state = state
-        fitting = chunk.slice_length * SLICE_SECONDS / max(seconds, 1e-9)
-        chunk.slice_length = int(np.clip(fitting, 1, 10 * chunk.slice_length))
-        return chunk
-
-    def _after_a_death(self) -> list[_Chunk]:
-        """Take back every slice in flight after a worker process died."""
-        chunks = list(self.flying.values())
-        self.flying.clear()
-        for chunk in chunks:
+    def _land(self, worker: Here | Worker) -> _Chunk:
+        """Take a slice back from a worker: trained, or as it was if the worker has died."""
+        chunk = self.flying.pop(worker)
+        self.idle.append(worker)
+        try:
+            chunk.state, seconds = worker.answer()
+        except DeadWorkerError:
             chunk.deaths += 1
             if chunk.deaths > MOST_DEATHS:
                 raise JobError(
                     f"worker processes died {chunk.deaths} times while training runs {min(chunk.numbers)} to "
                     f"{max(chunk.numbers)}; expected them to live. Is there enough memory?"
-                )
-        return chunks
+                ) from None
+            return chunk
+        fitting = chunk.slice_length * SLICE_SECONDS / max(seconds, 1e-9)
+        chunk.slice_length = int(np.clip(fitting, 1, 10 * chunk.slice_length))
+        return chunk
 
     def _save(self, chunks: list[_Chunk], stopped: bool = False) -> None:
         """Write finished populations, or everything there is of populations that have to stop."""

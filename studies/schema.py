@@ -75,6 +75,8 @@ RUNS = sa.Table(
     sa.Column("overflow_phase", sa.String(16)),
     sa.Column("overflow_kind", sa.String(16)),
     sa.Column("overflow_count", sa.Integer),
+    sa.Column("n_parameters", sa.Integer),
+    sa.Column("fingerprint", sa.String(32)),
     sa.Column("seconds", sa.Float(53), nullable=False),
     sa.Column("engine_version", sa.String(16), nullable=False),
     sa.Column("created_at", sa.Float(53), nullable=False),
@@ -92,5 +94,5 @@ CURVES = sa.Table(
 )
 
 VERSION_TABLE = "lab_alembic_version"
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a store at this version is opened without loading Alembic."""

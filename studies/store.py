@@ -6,6 +6,7 @@ transaction. An SQLite file is used with a write-ahead log, full synchronisation
 
 import contextlib
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from studies.store_jobs import JobRecords
 from studies.store_runs import RunRecords
 
 STORAGE_VARIABLE = "BRINK_STORAGE"
+FILE_ENDINGS = (".db", ".sqlite")
+"""By these a plain path is known as one."""
 BUSY_SECONDS = 30
 """How long a write waits for another process's write; a chunk of 10,000 runs takes a few seconds."""
 
@@ -34,7 +37,7 @@ def open_store(url: str | None = None) -> "Store":
     Parameters
     ----------
     url : str, optional
-        SQLAlchemy's form, such as "sqlite:///my.db"; `default_url()` without one.
+        SQLAlchemy's form, such as "sqlite:///my.db", or a file that ends in .db or .sqlite; `default_url()` without one.
 
     Raises
     ------
@@ -42,10 +45,7 @@ def open_store(url: str | None = None) -> "Store":
         If the address cannot be used: no database, made by a newer version, no permission, disk full. Nothing is changed.
     """
     given = url is not None or bool(os.environ.get(STORAGE_VARIABLE))
-    try:
-        address = sa.make_url(url or default_url())
-    except (sa.exc.ArgumentError, ValueError):  # a port that is no number
-        raise StoreError(f"expected an address such as sqlite:///my.db, found {url or default_url()!r}") from None
+    address = _parsed(url or default_url())
     if address.get_backend_name() != "sqlite":
         raise StoreError(f"expected an SQLite address such as sqlite:///my.db, found {address.render_as_string()!r}")
     if not address.database or address.database == ":memory:":
@@ -57,6 +57,19 @@ def open_store(url: str | None = None) -> "Store":
     store = Store(_engine(path), _address(path).render_as_string())
     store.upgrade()
     return store
+
+
+def _parsed(text: str) -> sa.URL:
+    """Return a store's address, or raise what is expected of one."""
+    if text.lower().endswith(FILE_ENDINGS) and not re.match(r"[\w+]{2,}:", text):  # one letter is a drive of Windows
+        return _address(Path(text))
+    try:
+        return sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):  # a port that is no number
+        endings = " or ".join(FILE_ENDINGS)
+        raise StoreError(
+            f"expected an address such as sqlite:///my.db or a file that ends in {endings}, found {text!r}"
+        ) from None
 
 
 def _check_file(path: Path, make_folder: bool) -> None:

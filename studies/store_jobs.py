@@ -95,7 +95,6 @@ class JobRecords:
     def add_job(self, plan: Plan, name: str = "") -> str:
         """Write a new job, waiting for a process, and return its id."""
         check_text("name", name)
-        configs = plan.configs()
         job_id, now = uuid.uuid4().hex, time.time()
         with self.writing() as connection:
             connection.execute(
@@ -104,8 +103,8 @@ class JobRecords:
                     name=name,
                     plan=plan.to_json(),
                     status="waiting",
-                    n_runs=len(configs),
-                    n_iterations=sum(config.n_iterations for config in configs),
+                    n_runs=plan.n_runs,
+                    n_iterations=plan.n_iterations,
                     created_at=now,
                     heartbeat_at=now,
                 )

@@ -30,10 +30,12 @@ RESULTS = {
     "overflow_phase": "optional text",
     "overflow_kind": "optional text",
     "overflow_count": "int",
+    "n_parameters": "optional int",
+    "fingerprint": "optional text",
     "seconds": "float",
 }
 _SETTINGS = {
-    name: "text" if field.kind == "choice" else f"optional {field.kind}" if field.optional else field.kind
+    name: ("optional " if field.optional or field.needs else "") + ("text" if field.kind == "choice" else field.kind)
     for name, field in FIELDS.items()
 }
 COLUMNS = (
@@ -45,6 +47,8 @@ COLUMNS = (
 """Columns of the table of runs, in order, and their kinds: text, int, float, bool, time, with "optional " in front where
 "no value" is allowed."""
 LONGEST_TEXT = 100_000
+SHORTEST_ID = 6
+"""Characters by which a run can be named, if no other run's id starts with them."""
 _AT_ONCE = 500
 
 
@@ -194,6 +198,25 @@ class RunRecords:
         unpacked = {name: json.loads(row[name]) for name in ("config", "evidence", "examples")}
         return dict(row) | unpacked | {"curves": unpack_array(row["curves"])}
 
+    def find_run(self, start: str) -> str:
+        """Return the id of the run whose id starts with these characters.
+
+        Raises
+        ------
+        StoreError
+            If there is none or more than one, or if the characters are too few.
+        """
+        if len(start) < SHORTEST_ID:
+            raise StoreError(f"expected at least the first {SHORTEST_ID} characters of a run's id, found {start!r}")
+        query = sa.select(RUNS.c.id).where(RUNS.c.id.startswith(start, autoescape=True)).limit(2)
+        with self.reading() as connection:
+            found = connection.scalars(query).all()
+        if not found:
+            raise StoreError(f"expected the id of a saved run, or its start, found {start!r}; it may have been deleted")
+        if len(found) > 1:
+            raise StoreError(f"expected the start of one run's id, found several runs for {start!r}; give more characters")
+        return found[0]
+
     def results(self, job_id: str) -> list[dict]:
         """Return a job's runs as the command line prints them: config, seed, outcome, evidence, numbers, overflow, seconds."""
         query = sa.select(RUNS).where(RUNS.c.job_id == job_id).order_by(RUNS.c.number)
@@ -208,7 +231,8 @@ class RunRecords:
                 | {name: row[name] for name in ("status", "outcome", "reason")}
                 | {"evidence": json.loads(row["evidence"])}
                 | {name: row[name] for name in ("final_loss", "best_loss", "accuracy")}
-                | {"overflow": event if row["overflow_count"] else None, "seconds": row["seconds"]}
+                | {"overflow": event if row["overflow_count"] else None}
+                | {name: row[name] for name in ("n_parameters", "fingerprint", "seconds")}
             )
         return records
 

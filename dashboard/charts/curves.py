@@ -20,8 +20,8 @@ READING = {
     "loss": "Each line is a run; lower is better, and the scale is logarithmic. The dashed line is the best constant answer: "
     "a line that stays there has learned nothing. Marks on the rail at the top are runs that overflowed (∞, at the "
     "iteration where it first happened), diverged or left the scale: none is hidden.",
-    "accuracy": "Share of additions with every bit right, among the samples of each window, asked before the network learned "
-    "from them. It rises late: one wrong bit makes an answer wrong.",
+    "accuracy": "Share of answers that are wholly right, among the samples of each window, asked before the network learned "
+    "from them; of a run with a fixed pool, among held-out samples. It rises late: one wrong bit makes an answer wrong.",
     "gradient_norm": "Length of the gradient over all weights. Values that shrink to nothing are vanishing gradients, values "
     "that shoot up are exploding ones; a healthy run drifts slowly downwards.",
 }

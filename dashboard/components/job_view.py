@@ -7,14 +7,14 @@ import streamlit as st
 
 from dashboard.components.results import color_choice, curve_charts, labelled, outcome_counts, run_details
 from dashboard.components.session import literal, the_store
-from engine import TASKS, RunConfig
-from studies import Job, JobError, Plan
+from engine import FIELDS, RunConfig
+from studies import PRESETS, Job, JobError, Plan
 from studies.jobs import resume
-from studies.plans import describe
+from studies.plans import describe, preset_of, spell_values
 from studies.store_runs import long_curves
 
 POLL_SECONDS = 0.3
-MOST_TO_PICK = 300
+MOST_TO_PICK, MOST_SPELLED = 300, 4
 STATUS = {
     "waiting": "Starting …",
     "running": "Training …",
@@ -26,14 +26,22 @@ STATUS = {
 
 
 def plan_title(plan: Plan) -> str:
-    """Return a plan in words: what differs from the classic exercise, and how many seeds."""
+    """Return a plan in words: its preset, or what differs from the classic exercise, and how many seeds."""
+    seeds = f"{len(plan.seeds)} seeds" if len(plan.seeds) > 1 else f"seed {plan.seeds[0]}"
+    if preset := preset_of(plan):
+        return f"{PRESETS[preset].title} · {seeds}"
     classic = RunConfig().to_dict()
     fixed = {name: values[0] for name, values in plan.axes.items() if len(values) == 1 and name != "seed"}
     texts = [describe(fixed, [name for name, value in fixed.items() if value != classic[name]])]
-    texts += [f"{len(plan.axes[name])} values of {name}" for name in plan.varied if name != "seed"]
-    seeds = plan.axes.get("seed", [classic["seed"]])
-    texts.append(f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}")
-    return " · ".join(filter(None, texts)) if texts[0] or len(texts) > 2 else f"classic exercise · {texts[-1]}"
+    texts += [_several(name, plan.axes[name]) for name in plan.varied if name != "seed"]
+    return " · ".join(filter(None, [*texts, seeds]))
+
+
+def _several(name: str, values: list) -> str:
+    """Return some values of a setting in words, or how many there are."""
+    if len(values) > MOST_SPELLED:
+        return f"{len(values)} values of {name}"
+    return ("" if FIELDS[name].kind == "choice" else f"{FIELDS[name].label} ") + spell_values(values)
 
 
 def job_label(job: Job) -> str:
@@ -78,8 +86,7 @@ def _live(job: Job, saved: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     live = (
         {n: rows for n, rows in the_store().live_curves(job.id).items() if n not in done and len(rows)} if job.is_live else {}
     )
-    configs = job.plan.configs() if live else []
-    rows = [{"id": f"live{n}", "name": "", "number": n, "outcome": "training", **configs[n].to_dict()} for n in live]
+    rows = [{"id": f"live{n}", "name": "", "number": n, "outcome": "training", **job.plan.config(n).to_dict()} for n in live]
     return pd.DataFrame(rows), long_curves({f"live{n}": curve for n, curve in live.items()})
 
 
@@ -108,8 +115,7 @@ def job_results(job_id: str, overlay: list[str], polling: bool) -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
         outcome_counts(runs)
         by = color_choice(runs, "color_by")
-    config = RunConfig(**{name: values[0] for name, values in job.plan.axes.items()})
-    curve_charts(runs, curves, by, TASKS[config.task].baseline(config), "experiment")
+    curve_charts(runs, curves, by, job.plan.baseline(), "experiment")
     if len(saved) + len(others):
         _closer(runs[runs["outcome"] != "training"])
 

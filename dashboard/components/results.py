@@ -10,8 +10,9 @@ from dashboard.charts.outcomes import LOOKS, word
 from dashboard.components.session import literal
 from engine import FIELDS
 from studies.plans import describe
+from studies.verify import verify
 
-TITLES = {"loss": "loss, summed over the steps", "accuracy": "sums right", "gradient_norm": "gradient norm"}
+TITLES = {"loss": "loss", "accuracy": "answers right", "gradient_norm": "gradient norm"}
 
 
 def outcome_badge(outcome: str, text: str = "") -> None:
@@ -40,8 +41,9 @@ def outcome_counts(runs: pd.DataFrame) -> None:
 
 
 def varied(runs: pd.DataFrame) -> list[str]:
-    """Return the settings in which runs differ."""
-    return [name for name in FIELDS if name in runs and runs[name].nunique(dropna=False) > 1]
+    """Return the settings in which runs differ, without those that only follow from another."""
+    follows = {name for name, field in FIELDS.items() if field.needs}
+    return [name for name in FIELDS if name in runs and runs[name].nunique(dropna=name in follows) > 1]
 
 
 def labelled(runs: pd.DataFrame) -> pd.DataFrame:
@@ -96,8 +98,9 @@ def _chart(curves: pd.DataFrame, runs: pd.DataFrame, field: str, color_title: st
 
 
 def worked_examples(examples: list[dict]) -> None:
-    """Show additions as the exercise prints them, wrong bits marked."""
-    st.markdown("**Worked examples**, held-out additions after the last iteration; wrong bits are underlined")
+    """Show answers to held-out questions as the tasks' sources print them, wrong ones marked."""
+    marked = "wrong bits are underlined" if "a_bits" in examples[0] else "wrong ones are underlined"
+    st.markdown(f"**Worked examples**, held-out samples after the last iteration; {marked}")
     blocks = "".join(_example(example) for example in examples)
     style = (
         "<style>.ex{display:flex;flex-wrap:wrap;gap:.6rem}"
@@ -108,6 +111,10 @@ def worked_examples(examples: list[dict]) -> None:
 
 
 def _example(example: dict) -> str:
+    """Return a worked example as HTML: additions bit by bit, others in one line."""
+    if "a_bits" not in example:
+        line = html.escape(example["line"])
+        return f"<pre>{line} ✓</pre>" if example["right"] else f"<pre><u>{line}</u> ✗</pre>"
     answer = "".join(
         bit if bit == true else f"<u>{bit}</u>" for bit, true in zip(example["answer_bits"], example["true_bits"], strict=True)
     )
@@ -133,13 +140,34 @@ def run_details(run: dict, judged: bool = True) -> None:
         st.markdown(f"Stopped after {run['iterations']:,} iterations, before its last.")
     evidence = run["evidence"]
     numbers = {
-        "accuracy": f"{run['accuracy']:.1%}",
+        "answers right": f"{run['accuracy']:.1%}",
         "final loss": f"{run['final_loss']:.4g}",
         "best loss": f"{run['best_loss']:.4g}",
         "loss at start": f"{evidence['start_loss']:.4g}",
         "constant answer": f"{evidence['baseline']:.4g}",
     }
+    if run["n_parameters"]:
+        numbers["parameters"] = f"{run['n_parameters']:,}"
     with st.container(horizontal=True):
         for name, value in numbers.items():
             st.metric(name, value, width="content")
     worked_examples(run["examples"])
+    _verification(run)
+
+
+def _verification(run: dict) -> None:
+    """Let people train the run again and see whether the bits are the same."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        asked = st.button(
+            "Re-run and verify",
+            key=f"verify_{run['id']}",
+            icon=":material/fingerprint:",
+            help="Trains this run again, alone, and compares loss curve and final weights bit for bit.",
+        )
+        if asked:
+            bar = st.progress(0.0, "Training again …")
+            verdict = verify(run, lambda share: bar.progress(share, "Training again …"))
+            bar.empty()
+            (st.success if verdict.identical else st.warning)(literal(verdict.sentence))
+        elif run["fingerprint"]:
+            st.caption(f"Fingerprint of loss curve and final weights: `{run['fingerprint']}`")

@@ -25,6 +25,13 @@ def export_buttons(runs: pd.DataFrame) -> None:
         )
 
 
+def _baselines(runs: pd.DataFrame) -> set[float]:
+    """Return the losses of the best constant answers to the runs' tasks."""
+    asked = runs[["task", "bits", "length", "loss"]].drop_duplicates().astype(object)
+    rows = asked.where(asked.notna(), None).to_dict("records")
+    return {TASKS[row["task"]].baseline(RunConfig(**row)) for row in rows}
+
+
 def overlay(runs: pd.DataFrame) -> None:
     """Lay the curves of runs over each other."""
     if len(runs) > MOST_OVERLAID:
@@ -33,7 +40,7 @@ def overlay(runs: pd.DataFrame) -> None:
     outcome_counts(runs)
     by = color_choice(runs, "runs_color_by")
     first = the_store().run(runs["id"].iloc[0])
-    baselines = {TASKS[task].baseline(RunConfig(bits=int(bits))) for task, bits in zip(runs["task"], runs["bits"], strict=True)}
+    baselines = _baselines(runs)
     baseline = baselines.pop() if len(baselines) == 1 else None
     curve_charts(runs, the_store().curves(list(runs["id"])), by, baseline, "runs")
     if len(runs) == 1:

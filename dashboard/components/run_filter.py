@@ -8,6 +8,7 @@ from studies.store_runs import COLUMNS
 
 MOST_CHOICES = 60
 SHORT = {
+    "n_parameters": "parameters",
     "n_iterations": "iterations (set)",
     "iterations": "iterations (done)",
     "overflow_iteration": "first overflow",

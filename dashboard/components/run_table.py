@@ -9,8 +9,8 @@ from engine import FIELDS
 
 FIRST = ["name", "outcome", "final_loss", "accuracy", "overflow_iteration"]
 LAST = ["best_loss", "reason", "overflow_phase", "overflow_kind", "overflow_count", "status", "iterations", "seconds"]
-LAST += ["created_at", "note"]
-KNOBS = ["weight_init_std", "learning_rate", "hidden_size", "init_scheme", "activation", "seed"]
+LAST += ["n_parameters", "fingerprint", "created_at", "note"]
+KNOBS = ["task", "cell", "weight_init_std", "learning_rate", "hidden_size", "init_scheme", "activation", "seed"]
 
 
 def columns() -> list[str]:

@@ -53,7 +53,7 @@ def pick_job() -> None:
 
 def empty_state() -> None:
     """Say what to do, and let people do it with one click."""
-    st.header("Watch a recurrent network learn to add, or fail to")
+    st.header("Watch a recurrent network learn, or fail to")
     st.markdown(
         "A small network reads two numbers bit by bit and answers with the bits of their sum. "
         "Turn the knobs and press **Train**, or start with one of these:"
@@ -63,6 +63,7 @@ def empty_state() -> None:
         "Saturate it: std 10": Plan.of("std_10"),
         "Make it overflow: relu": Plan.of("relu"),
         "Compare four learning rates": Plan.of("classic", learning_rate=[0.01, 0.1, 1.0, 10.0]),
+        "Remember 100 steps: rnn, LSTM, GRU": Plan.of("long_memory", seed=1),
     }
     with st.container(horizontal=True):
         for number, (text, plan) in enumerate(offers.items()):

@@ -28,7 +28,7 @@ def pick_preset(page, title: str) -> None:
 
 def start_long_job(page, server):
     """Train something long and return its job once its first points are on the screen."""
-    page.get_by_role("button", name="More").or_(page.get_by_text("More", exact=True)).first.click()
+    page.get_by_text("Run", exact=True).click()
     type_into(page, "n_iterations", LONG)
     page.get_by_role("button", name="Train", exact=True).click()
     expect(page.get_by_text("Training …")).to_be_visible()
@@ -75,7 +75,22 @@ def test_the_relu_preset_overflows_and_says_where(open_page):
     expect(page.get_by_role("combobox", name=re.compile("Start from"))).to_have_value("Try: relu")
     pick_preset(page, "Try: tanh")
     page.get_by_role("button", name="Train", exact=True).click()
-    expect(page.get_by_role("heading", name="tanh · seed 1")).to_be_visible()
+    expect(page.get_by_role("heading", name="Try: tanh · seed 1")).to_be_visible()
+
+
+def test_another_task_is_one_click_away_and_its_run_can_be_verified(server, open_page):
+    page = open_page()
+    page.locator(".st-key-knob_task").get_by_text("bit_count", exact=True).click()
+    expect(page.locator(".st-key-knob_hidden_size input")).to_have_value("80")
+    expect(page.get_by_text("Count the ones in a sequence")).to_be_visible()
+    expect(page.get_by_text(re.compile("Numbers to train: lstm 51,761"))).to_be_visible()
+    page.get_by_text("Run", exact=True).click()
+    type_into(page, "n_iterations", "40")
+    page.get_by_role("button", name="Train", exact=True).click()
+    expect(page.locator("pre").first).to_contain_text(re.compile(r"output: -?\d+\.\d{6}, correct: \d+"))
+    page.get_by_role("button", name="Re-run and verify").click()
+    expect(page.get_by_text("Identical: loss curve and final weights are the same, bit for bit.")).to_be_visible()
+    assert open_store(server.store_url).runs()["cell"].tolist() == ["lstm"]
 
 
 def test_several_values_train_together_and_a_second_tab_sees_the_same(open_page):
@@ -169,7 +184,7 @@ def test_runs_are_selected_overlaid_exported_and_read_back(some_runs, open_page)
 
 def test_filters_narrow_what_is_shown_and_exported(some_runs, open_page):
     page = open_page("/runs")
-    page.get_by_role("combobox", name=re.compile("Filter by")).click()
+    page.get_by_role("combobox", name=re.compile("Filter by")).fill("activation")  # the list is longer than the screen
     page.get_by_role("option", name="activation", exact=True).click()
     page.keyboard.press("Escape")
     page.get_by_role("combobox", name=re.compile("^activation")).click()

@@ -46,7 +46,7 @@ def test_a_free_port_is_free(taken_port):
     [
         (["--port", "0"], 2, "expected a whole number from 1 to 65535, found 0"),
         (["--storage", "sqlite:////nowhere/at/all.db"], 1, "found no folder /nowhere/at"),
-        (["--storage", "my.db"], 1, "expected an address such as sqlite:///my.db"),
+        (["--storage", "my runs"], 1, "expected an address such as sqlite:///my.db"),
     ],
 )
 def test_wrong_arguments_end_with_one_clear_line(arguments, code, message):

@@ -1,10 +1,12 @@
 """Every page on an empty and on a filled store, through Streamlit's own test tool."""
 
+import re
+
 import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine import OUTCOMES
+from engine import CELLS, FIELDS, OPTIMIZERS, OUTCOMES, TASKS
 from studies import PRESETS, open_store
 from studies.jobs import run_job
 from studies.plans import Plan
@@ -80,13 +82,96 @@ def test_overlaid_runs_join_the_chart(app, filled_url):
 def test_a_preset_turns_the_knobs_to_what_it_says(app, empty_url, name):
     test = app(empty_url)
     test.selectbox(key="preset").select(name).run()
-    expected = Plan.of(name).configs()[0]
+    plan = Plan.of(name)
+    expected = plan.config(0)
     assert test.text_input(key="knob_weight_init_std").value == f"{expected.weight_init_std:g}"
     assert test.text_input(key="knob_learning_rate").value == f"{expected.learning_rate:g}"
     assert test.text_input(key="knob_hidden_size").value == str(expected.hidden_size)
-    assert test.session_state["knob_activation"] == [expected.activation]
+    assert test.session_state["knob_cell"] == list(dict.fromkeys(config.cell for config in plan.configs()))
+    assert test.session_state["knob_activation"] == [expected.activation or "sigmoid"]
     assert test.multiselect(key="knob_init_scheme").value == [expected.init_scheme]
     assert test.selectbox(key="preset").value == name
+    assert test.button(key="train").label == (f"Train {plan.n_runs} runs" if plan.n_runs > 1 else "Train")
+    assert not [element.value for element in test.markdown if element.value.startswith(":red[")]
+
+
+def drawn(test: AppTest) -> set[str]:
+    """Return the settings whose knobs stand on the page."""
+    kinds = (test.text_input, test.multiselect, test.get("button_group"))
+    return {knob.key.removeprefix("knob_") for kind in kinds for knob in kind if (knob.key or "").startswith("knob_")}
+
+
+def turn(test: AppTest, **choices) -> AppTest:
+    """Turn knobs of words and draw the page again."""
+    for name, values in choices.items():
+        test.session_state[f"knob_{name}"] = values
+    return test.run()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("task", TASKS)
+def test_only_knobs_that_mean_something_are_drawn_and_what_they_say_can_be_trained(app, empty_url, task, cell):
+    test = turn(app(empty_url), task=task, cell=[cell])
+    settings = {"task": task, "cell": cell, "optimizer": "sgd", "schedule": "constant"}
+    meant = {name for name, field in FIELDS.items() if field.applies(settings)}
+    assert drawn(test) == (meant if len(TASKS[task].losses) > 1 else meant - {"loss"})
+    assert not test.button(key="train").disabled
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_optimizer_brings_its_constants(app, empty_url, optimizer):
+    constants = {name for other in OPTIMIZERS.values() for name in other.constants}
+    assert drawn(turn(app(empty_url), optimizer=[optimizer])) & constants == set(OPTIMIZERS[optimizer].constants)
+
+
+def test_choosing_a_task_turns_the_knobs_to_settings_that_can_learn_it_and_keeps_the_seeds(app, empty_url):
+    test = app(empty_url)
+    test.text_input(key="knob_seed").input("7-9").run()
+    task = next(knob for knob in test.get("button_group") if knob.key == "knob_task")
+    task.set_value("adding_problem").run()
+    start = TASKS["adding_problem"].starting_point
+    assert test.session_state["knob_cell"] == [start["cell"]]
+    assert test.session_state["knob_optimizer"] == [start["optimizer"]]
+    assert test.text_input(key="knob_hidden_size").value == str(start["hidden_size"])
+    assert test.text_input(key="knob_length").value == str(TASKS["adding_problem"].usual_length)
+    assert test.text_input(key="knob_seed").value == "7-9"
+    assert TASKS["adding_problem"].title.capitalize() in texts(test)
+
+
+def test_the_page_counts_parameters_by_cell(app, empty_url):
+    """By hand: 2 inputs, 16 units, 1 output; a gate has 18 x 16 weights, an LSTM four, a GRU three."""
+    written = texts(turn(app(empty_url), cell=["rnn", "lstm", "gru"])).replace("\\", "")
+    assert f"rnn {18 * 16 + 16}, lstm {4 * 18 * 16 + 16:,}, gru {3 * 18 * 16 + 16}" in written
+
+
+def test_every_knob_has_a_note(app, empty_url):
+    captions = [element.value.replace("\\", "") for element in app(empty_url).caption]
+    for name in ("weight_init_std", "optimizer", "clip_value", "schedule", "pool_size", "init_scheme"):
+        assert FIELDS[name].note in captions
+
+
+def test_a_problem_of_the_whole_plan_is_said_below_the_knobs(app, empty_url):
+    test = turn(app(empty_url), task="temporal_order")
+    test.text_input(key="knob_length").input("5").run()
+    (shown,) = [element.value for element in test.markdown if element.value.startswith(":red[")]
+    assert "expected at least 10 for task 'temporal_order'" in shown.replace("\\", "")
+
+
+def test_re_run_and_verify_says_identical(app, filled_url):
+    test = app(filled_url)
+    (button,) = [button for button in test.button if (button.key or "").startswith("verify_")]
+    button.click().run()
+    assert "the same, bit for bit" in test.success[0].value
+
+
+def test_a_run_of_another_task_shows_its_examples_in_a_line_each(app, empty_url):
+    store = open_store(empty_url)
+    job_id = store.add_job(Plan.of("bit_count", n_iterations=5, hidden_size=3))
+    run_job(store, job_id, 1)
+    test = app(empty_url)
+    written = " ".join(element.proto.body for element in test.get("html"))
+    assert len(re.findall(r"output: -?\d+\.\d{6}, correct: \d+", written)) == 8
+    assert "First LSTM" not in texts(test)  # it is not the preset any more
 
 
 @pytest.mark.parametrize(

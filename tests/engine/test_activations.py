@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from engine import ACTIVATIONS
-from engine.activations import LEAKY_SLOPE, logistic
+from engine import ACTIVATIONS, RunConfig
+from engine.activations import LEAKY_SLOPE, activation_groups, logistic, logistic_derivative, tanh_derivative
 from engine.watch import FloatingPointWatch
 
 FORMULAS = {
@@ -118,6 +118,26 @@ def test_the_others_take_the_largest_numbers_without_an_event(name):
     assert not watching.raised
     assert not watching.happened
     assert np.isfinite(h).all()
+
+
+def test_a_gate_s_logistic_blames_the_run_whichever_gate_sequence_and_unit_it_was():
+    for gate, sequence, run, unit in np.ndindex(3, 2, 4, 2):
+        watching, u = watch(4), np.zeros((3, 2, 4, 2))
+        u[gate, sequence, run, unit] = -1000
+        with watching.on():
+            logistic(u, watching)
+        assert np.flatnonzero(watching.hit).tolist() == [run]
+
+
+def test_what_the_gates_use_is_what_the_activations_are():
+    assert (ACTIVATIONS["sigmoid"].apply, ACTIVATIONS["sigmoid"].derivative) == (logistic, logistic_derivative)
+    assert ACTIVATIONS["tanh"].derivative is tanh_derivative
+
+
+def test_activations_are_grouped_by_consecutive_runs():
+    groups = activation_groups([RunConfig(activation=name) for name in ["elu", "elu", "relu", "tanh", "tanh", "tanh"]])
+    assert [(group.start, group.stop) for _, group in groups] == [(0, 2), (2, 3), (3, 6)]
+    assert [activation for activation, _ in groups] == [ACTIVATIONS[name] for name in ("elu", "relu", "tanh")]
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

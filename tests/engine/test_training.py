@@ -1,14 +1,16 @@
 """Stacks, the order of results, and the numbers of a training against the exercise's plain loop."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.plain_loop import draw_pairs, initial_weights, plain_iteration, train_plainly
-from engine import CURVES, Population, RunConfig, stacks, train
-from engine.population import shape_key
-from engine.training import CACHE_BYTES, LARGEST_POPULATION, population_size
+from engine import CELLS, CURVES, TASKS, Population, RunConfig, fitting, rough_seconds, shape_key, stacks, train
+from engine.memory import run_bytes
+from engine.training import BUSY_RUNS, CACHE_BYTES, LARGEST_POPULATION, STEP_BYTES, WORTH_SPLITTING, population_size
 
 SHAPES = [
     RunConfig(n_iterations=30),
@@ -134,17 +136,38 @@ def test_stacks_are_as_few_as_the_cache_allows_and_of_even_size():
 
 
 def test_large_groups_are_shared_among_the_workers_and_small_ones_are_not():
-    sizes = [len(places) for places in stacks([SHAPES[1]] * 128, n_workers=4)]
-    assert sizes == [32] * 4
-    assert [len(places) for places in stacks([SHAPES[1]] * 127, n_workers=4)] == [127]
+    """A part for each of four workers is worth it as long as it is no less than an eighth of what the cache likes."""
+    config = SHAPES[1]
+    least = 4 * math.ceil(population_size(config) / WORTH_SPLITTING)
+    assert [len(places) for places in stacks([config] * least, n_workers=4)] == [least // 4] * 4
+    assert [len(places) for places in stacks([config] * (least - 1), n_workers=4)] == [least - 1]
+    assert len(stacks([config] * (population_size(config) + 1), n_workers=4)) == 4
+    assert len(stacks([config] * (4 * population_size(config) + 1), n_workers=4)) == 8
 
 
 def test_a_populations_working_set_fits_the_cache():
-    """16 units, 8 steps: 304 parameters thrice and 4 x 8 x 16 activities are 11,392 bytes a run in float64."""
-    assert population_size(RunConfig()) == CACHE_BYTES // 11_392
-    assert population_size(RunConfig(dtype="float32")) == CACHE_BYTES // 5_696
+    """16 units, 8 steps: 304 weights thrice, 8 x (2 + 3 x 16) activities and 48 of the readout are 10,880 bytes in float64."""
+    assert population_size(RunConfig()) == CACHE_BYTES // 10_880
+    assert population_size(RunConfig(dtype="float32")) == CACHE_BYTES // 5_440
     assert population_size(RunConfig(hidden_size=1, bits=2)) == LARGEST_POPULATION
-    assert population_size(RunConfig(hidden_size=1024)) == 2  # never alone
+
+
+def test_runs_that_fill_the_cache_alone_are_still_trained_together_while_their_steps_are_small():
+    """A step of a GRU, 32 units and batch 32, are 3 x 32 x 32 numbers, of which 8 (float32) or 4 keep the calls busy."""
+    long = RunConfig(task="adding_problem", cell="gru", hidden_size=32, batch_size=32, dtype="float32")
+    assert run_bytes(long) > CACHE_BYTES
+    assert population_size(long) == BUSY_RUNS == 8
+    assert population_size(long.replace(dtype="float64")) == STEP_BYTES // (3 * 32 * 32 * 8) == 4
+    assert population_size(RunConfig(hidden_size=64, batch_size=1024)) == 1
+    assert population_size(RunConfig(hidden_size=3, batch_size=340, task="adding_problem", length=1000, cell="lstm")) >= 2
+
+
+def test_rough_seconds_by_hand():
+    """Small runs take 3 microseconds an iteration; large ones 6 operations a weight, step and sequence, at 5e10 a second."""
+    assert rough_seconds(RunConfig(n_iterations=1000)) == pytest.approx(3e-3)
+    large = RunConfig(hidden_size=1024, batch_size=1024, n_iterations=10)
+    assert rough_seconds(large) == pytest.approx(10 * 6 * (2 * 1024 + 1024**2 + 1024) * 8 * 1024 / 5e10)
+    assert rough_seconds(large.replace(n_iterations=20)) == 2 * rough_seconds(large)
 
 
 def test_results_come_in_the_order_of_the_configs():
@@ -173,3 +196,18 @@ def test_parameters_keep_the_runs_own_number_type(dtype):
     assert population.parameters.dtype == dtype
     assert population.states[0].dtype == dtype
     assert population.advance(2).results()[0].curves.dtype == np.float64
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_cell_trains_on_every_task_and_its_loss_comes_down(cell, task):
+    """Adam on twenty samples that come again and again: whatever the task, sixty updates make them likelier."""
+    settings = {"cell": cell, "task": task, "hidden_size": 12, "n_layers": 2, "bias": True, "init_scheme": "xavier_uniform"}
+    settings |= {"optimizer": "adam", "learning_rate": 0.02, "batch_size": 8, "n_iterations": 60, "pool_size": 20, "bits": 4}
+    settings |= {"length": (TASKS[task].shortest or 0) + 3, "activation": "tanh", "clip_norm": 1.0, "seed": 3}
+    config = RunConfig(**fitting(settings))
+    (result,) = train([config])
+    losses = column(result, "loss")
+    assert losses[-5:].mean() < 0.9 * losses[:5].mean()
+    assert result.overflow is None
+    assert result.n_parameters == Population([config]).parameters.shape[1]

@@ -14,7 +14,10 @@ from studies.export import read_csv, read_json
 from studies.jobs import run_job
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTED = {"config", "seed", "outcome", "evidence", "final_loss", "best_loss", "accuracy", "overflow", "seconds"}
+DOCUMENTED = {
+    *("id", "config", "seed", "status", "outcome", "reason", "evidence", "final_loss", "best_loss", "accuracy", "overflow"),
+    *("n_parameters", "fingerprint", "seconds"),
+}
 QUICK = ["--set", "n_iterations=40", "--set", "hidden_size=4", "--workers", "1"]
 
 
@@ -63,12 +66,13 @@ def test_train_with_json_prints_one_strict_object_a_line_with_the_documented_key
     records = [json.loads(line, parse_constant=pytest.fail) for line in out.splitlines()]
     assert (code, err, len(records)) == (0, "", 2)
     for record, activation in zip(records, ("sigmoid", "relu"), strict=True):
-        assert set(record) == DOCUMENTED | {"id", "status", "reason"}
+        assert set(record) == DOCUMENTED
         config = RunConfig(activation=activation, n_iterations=40, learning_rate=1.0)
         (result,) = train([config])
         assert record["config"] == config.to_dict()
         assert (record["seed"], record["outcome"], record["status"]) == (1, result.outcome, "finished")
         assert (record["final_loss"], record["evidence"]) == (result.final_loss, result.evidence)
+        assert (record["n_parameters"], record["fingerprint"]) == (result.n_parameters, result.fingerprint)
         assert record["overflow"] == (vars(result.overflow) if result.overflow else None)
     assert records[0]["overflow"] is None
     assert set(records[1]["overflow"]) == {"iteration", "phase", "kind", "count"}
@@ -92,7 +96,7 @@ def test_the_json_keys_are_those_that_help_documents(run):
 def test_help_names_every_command_setting_and_range(run):
     code, out, _ = run("--help")
     assert code == 0
-    assert all(name in out for name in ("train", "presets", "list", "resume", "export"))
+    assert all(name in out for name in ("train", "presets", "list", "resume", "verify", "export"))
     _, out, _ = run("train", "--help")
     assert all(name in out and field.expected in out for name, field in FIELDS.items())
     assert all(option in out for option in ("--store", "--preset", "--set", "--seeds", "--name", "--workers", "--json"))
@@ -121,7 +125,9 @@ def test_help_shows_a_store_with_a_percent_sign_in_its_address(run, monkeypatch)
         (["--seeds", "x"], "seed: expected a whole number from 0 to 4,294,967,295, found 'x'"),
         (["--seeds", "1-100000", "--set", "bias=on,off"], "expected at most 100,000 runs, found 200,000 combinations"),
         (["--preset", "std10"], "did you mean 'std_10'?"),
-        (["--set", "momentum=0.5"], "optimizer 'sgd' has no momentum"),
+        (["--set", "momentum=0.5"], "momentum: expected none because optimizer 'sgd' has no use for it, found 0.5"),
+        (["--set", "cell=lstm,gru", "--set", "activation=tanh"], "activation: expected none because cell 'lstm' has no use"),
+        (["--preset", "tanh", "--set", "cell=gru", "--set", "activation=relu"], "activation: expected none because cell 'gru'"),
         (["--workers", "0"], "--workers: expected at least 1, found 0"),
         (["--workers", "two"], "invalid int value: 'two'"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
@@ -153,6 +159,10 @@ def test_presets_lists_every_preset(run):
     code, out, err = run("presets")
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in out.splitlines()] == list(PRESETS)
+    for line, preset in zip(out.splitlines(), PRESETS.values(), strict=True):
+        assert preset.note in line
+        assert all(f"{name}=" in line for name in preset.settings)
+    assert "[" not in out  # several values are spelled as --set takes them
     code, out, _ = run("presets", "--json")
     listed = json.loads(out)
     assert {name: preset["settings"] for name, preset in listed.items()} == {n: p.settings for n, p in PRESETS.items()}
@@ -161,16 +171,18 @@ def test_presets_lists_every_preset(run):
 def test_list_shows_jobs_newest_first(run, store):
     assert run("list") == (0, "", "no jobs yet; train some with: python -m studies train --preset classic\n")
     ids = [store.add_job(Plan.of(seed=range(9))), store.add_job(Plan({}), "mine 🧠"), store.add_job(Plan({}))]
+    clipped = store.add_job(Plan.of(clip_norm=[None, 1], bias=True))
     code, out, err = run("list")
     assert (code, err) == (0, "")
     assert [line.split() for line in out.splitlines()] == [
+        [clipped, "waiting", "2", "runs", "bias=true,", "clip_norm=none,1"],
         [ids[2], "waiting", "1", "runs", "classic"],
         [ids[1], "waiting", "1", "runs", "mine", "🧠"],
         [ids[0], "waiting", "9", "runs", "seed=0..8", "(9)"],
     ]
     listed = json.loads(run("list", "--json")[1])
-    assert [job["id"] for job in listed] == ids[::-1]
-    assert listed[2] == {"id": ids[0], "name": "", "status": "waiting", "runs": 9, "plan": {"seed": list(range(9))}}
+    assert [job["id"] for job in listed] == [clipped, *ids[::-1]]
+    assert listed[3] == {"id": ids[0], "name": "", "status": "waiting", "runs": 9, "plan": {"seed": list(range(9))}}
 
 
 def test_resume_finishes_a_stopped_job_and_prints_its_table(run, store):

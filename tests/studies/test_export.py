@@ -29,11 +29,14 @@ def table(tmp_path_factory):
         short.replace(clip_norm=0.1),
         short.replace(activation="relu", learning_rate=1.0),
         short.replace(bias=True),
+        short.replace(cell="gru", reset_after=True),
+        short.replace(cell="gru", projection_size=3, optimizer="adam", schedule="step"),
+        short.replace(cell="lstm", forget_bias=0.0, clip_value=1e-3),
+        short.replace(task="parity", length=7, pool_size=9),
     ]
-    results = train(configs) * 2
+    results = train(configs)
     results = [replace(r, final_loss=x, best_loss=-x, accuracy=x) for r, x in zip(results, NUMBERS, strict=True)]
     store.save_results(job_id, store.claim(job_id), enumerate(results))
-    assert store.runs()["overflow_kind"].notna().sum() == 2
     return store.runs()
 
 
@@ -53,6 +56,38 @@ def raw_cells(data, name):
 @BOTH
 def test_a_table_comes_back_without_loss(write, read, table, spelled):
     assert spelled(read(write(table))) == spelled(table)
+
+
+@BOTH
+def test_every_kind_of_column_comes_back_with_and_without_a_value(write, read, table):
+    again = read(write(table))
+    expected = {
+        "reset_after": [None, None, None, None, True, False, None, None],
+        "activation": ["sigmoid", "sigmoid", "relu", "sigmoid", None, None, None, "sigmoid"],
+        "projection_size": [None, None, None, None, None, 3, None, None],
+        "length": [None, None, None, None, None, None, None, 7],
+        "bits": [8, 8, 8, 8, 8, 8, 8, None],
+        "clip_value": [None, None, None, None, None, None, 1e-3, None],
+        "overflow_kind": [None, None, "overflow", None, None, None, None, None],
+        "bias": [False, False, False, True, False, False, False, False],
+        "pool_size": [0, 0, 0, 0, 0, 0, 0, 9],
+    }
+    for name, values in expected.items():
+        cells = again[name].astype(object).tolist()
+        found = [None if missing else value for value, missing in zip(cells, again[name].isna(), strict=True)]
+        assert found == values
+        assert list(map(type, found)) == list(map(type, values))
+    kinds = {kind for kind in COLUMNS.values() if kind.startswith("optional")}
+    assert {COLUMNS[name] for name in expected} >= kinds
+    assert again["n_parameters"].tolist() == table["n_parameters"].tolist()
+    assert again["fingerprint"].tolist() == table["fingerprint"].tolist()
+
+
+@BOTH
+def test_texts_of_an_optional_column_come_back_literally(write, read, table):
+    texts = ["=1+1", "'=1", "'", None, "-1", "NaN", "None", '"\r\n,']
+    assert read(write(table.assign(overflow_phase=texts)))["overflow_phase"].tolist() == texts
+    assert raw_cells(to_csv(table.assign(overflow_phase=texts)), "overflow_phase")[:4] == ["'=1+1", "''=1", "''", ""]
 
 
 @BOTH

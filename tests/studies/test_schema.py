@@ -36,7 +36,7 @@ def description(path):
         ask = lambda pragma, name: connection.execute(f"PRAGMA {pragma}('{name}')").fetchall()  # noqa: E731
         return {
             name: (
-                ask("table_info", name),
+                sorted(column[1:] for column in ask("table_info", name)),  # a migration adds columns at the end
                 ask("foreign_key_list", name),
                 [ask("index_info", index[1]) for index in ask("index_list", name)],
             )

@@ -121,7 +121,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(store, sql):
     path = Path(store.engine.url.database)
     sql(store, "UPDATE lab_alembic_version SET version_num = '9999'")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"made by a newer version of Brink: expected .* at most 0001, found 9999"):
+    with pytest.raises(StoreError, match=r"made by a newer version of Brink: expected .* at most 0002, found 9999"):
         open_store(store.url)
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]
@@ -173,10 +173,27 @@ def test_a_database_in_memory_is_refused(url):
         open_store(url)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "   ", "/tmp/brink.db", "sqlite", "postgresql://host:port/name"])
-def test_an_address_that_is_none_is_answered_with_an_example(url):
-    with pytest.raises(StoreError, match=r"expected an address such as sqlite:///my\.db, found '"):
+@pytest.mark.parametrize(
+    "url", ["nonsense", "   ", "/tmp/brink", "brink.db.bak", "sqlite", "sqlite:my.db", "postgresql://host:port/name"]
+)
+def test_an_address_that_is_none_is_answered_with_an_example(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = r"^expected an address such as sqlite:///my\.db or a file that ends in \.db or \.sqlite, found '"
+    with pytest.raises(StoreError, match=message):
         open_store(url)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["my.db", "my.sqlite", "MY.DB", "100%41.db", "what?.sqlite", "a b#ü:/.db"])
+def test_a_file_with_a_known_ending_is_a_store_s_address(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(exist_ok=True)
+    store = open_store(name)
+    job_id = store.add_job(Plan({}))
+    assert (tmp_path / name).is_file()
+    assert open_store(str(tmp_path / name)).job(job_id) == open_store(store.url).job(job_id)
+    monkeypatch.setenv("BRINK_STORAGE", str(tmp_path / name))
+    assert open_store().url == store.url
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql+pymysql", "oracle", "http"])

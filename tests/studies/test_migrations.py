@@ -1,0 +1,246 @@
+"""A store of the first version, with its own rows, upgraded, taken back, upgraded again, and used."""
+
+import contextlib
+import json
+import math
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+import studies
+from engine import CURVES, ENGINE_VERSION, FIELDS, RunConfig, train
+from studies import Plan, open_store
+from studies.export import read_csv, read_json, to_csv, to_json
+from studies.jobs import run_job
+from studies.store_runs import COLUMNS, pack_array
+from studies.verify import verify
+
+CLASSIC = {
+    **{"task": "binary_addition", "bits": 8, "cell": "rnn", "hidden_size": 16, "activation": "sigmoid", "bias": False},
+    **{"init_scheme": "normal", "weight_init_std": 1.0, "optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9},
+    **{"clip_norm": None, "batch_size": 1, "n_iterations": 40, "dtype": "float64", "seed": 1},
+}
+"""A config as the first version wrote it."""
+PLANS = {
+    "a" * 32: {"optimizer": ["sgd", "momentum"], "momentum": [0.9], "n_iterations": [40], "seed": [1, 2]},
+    "b" * 32: {"activation": ["relu"], "clip_norm": [None, 1.0], "optimizer": ["sgd"], "momentum": [0.9], "n_iterations": [40]},
+    "c" * 32: {"hidden_size": [16], "activation": ["sigmoid"], "n_iterations": [40]},
+}
+"""Plans of three jobs, as the first version wrote them."""
+EXAMPLE = {
+    "a": 1,
+    "b": 2,
+    "answer": 3,
+    "a_bits": "01",
+    "b_bits": "10",
+    "answer_bits": "11",
+    "true_bits": "11",
+    "outputs": [1, 1],
+}
+
+
+def configs_of(plan):
+    """Return a plan's configs in the first version's order: the last setting varies fastest."""
+    configs = [CLASSIC]
+    for name, values in plan.items():
+        configs = [config | {name: value} for config in configs for value in values]
+    return configs
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Rows of lab_run and lab_curve; the curves are those of this engine, so that only the version tells them apart."""
+    runs, curves = [], []
+    for job_id, plan in PLANS.items():
+        for number, config in enumerate(configs_of(plan)):
+            momentum = {} if config["optimizer"] == "momentum" else {"momentum": None}
+            (result,) = train([RunConfig(**config | momentum)])
+            run_id = f"{job_id[0]}{number}" + "0" * 30
+            loss = "NaN" if (job_id[0], number) == ("b", 0) else result.final_loss
+            event = result.overflow
+            runs.append(
+                {
+                    **{"id": run_id, "job_id": job_id, "number": number, "identity": f"{number:032x}"},
+                    **{"config": json.dumps(config, sort_keys=True, separators=(",", ":")), "status": "finished"},
+                    **{"iterations": 40, "outcome": result.outcome, "reason": result.reason},
+                    **{"evidence": json.dumps(result.evidence), "final_loss": loss, "best_loss": result.best_loss},
+                    **{"accuracy": result.accuracy, "overflow_iteration": event and event.iteration},
+                    **{"overflow_phase": event and event.phase, "overflow_kind": event and event.kind},
+                    **{"overflow_count": event.count if event else 0, "seconds": 0.25, "engine_version": "1"},
+                    **{"created_at": 1.7e9 + number, "name": f"run {number}", "note": "first"},
+                }
+            )
+            curves.append({"run_id": run_id, "curves": pack_array(result.curves), "examples": json.dumps([EXAMPLE])})
+    return runs, curves
+
+
+def migrate(engine, change, revision):
+    config = Config()
+    config.set_main_option("script_location", str(Path(studies.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        change(config, revision)
+
+
+def insert(connection, table, row):
+    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+
+
+@pytest.fixture
+def path(tmp_path, rows):
+    """A file that the first version made: its tables, three ended jobs and their runs."""
+    path = tmp_path / "first.db"
+    migrate(sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool), command.upgrade, "0001")
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        for number, (job_id, plan) in enumerate(PLANS.items()):
+            n_runs = len(configs_of(plan))
+            job = {"id": job_id, "name": "", "plan": json.dumps(plan), "status": "finished", "stop_requested": False}
+            job |= {"n_runs": n_runs, "n_iterations": 40 * n_runs, "iterations_done": 40 * n_runs}
+            insert(connection, "lab_job", job | {"created_at": 1.7e9 - number, "heartbeat_at": 1.7e9})
+        for table, its_rows in zip(("lab_run", "lab_curve"), rows, strict=True):
+            for row in its_rows:
+                insert(connection, table, row)
+    return path
+
+
+def contents(path):
+    """Return every column and every row of our tables, as SQLite itself gives them."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return {
+            name: (
+                connection.execute(f"PRAGMA table_info('{name}')").fetchall(),
+                sorted(connection.execute(f"SELECT * FROM {name}")),
+            )
+            for name in ("lab_job", "lab_run", "lab_curve", "lab_alembic_version")
+        }
+
+
+def test_an_upgraded_store_taken_back_is_what_it_was_and_upgrades_again_to_the_same(path):
+    first = contents(path)
+    store = open_store(f"sqlite:///{path}")
+    second = contents(path)
+    assert second != first
+    migrate(store.engine, command.downgrade, "0001")
+    assert contents(path) == first
+    open_store(f"sqlite:///{path}")
+    assert contents(path) == second
+
+
+def test_an_upgrade_touches_nothing_but_the_configs(path):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        names = [column[1] for column in connection.execute("PRAGMA table_info(lab_run)") if column[1] != "config"]
+        ask = f"SELECT {', '.join(names)} FROM lab_run ORDER BY id"
+        before, curves = connection.execute(ask).fetchall(), contents(path)["lab_curve"]
+        open_store(f"sqlite:///{path}")
+        assert connection.execute(ask).fetchall() == before
+        assert connection.execute("SELECT DISTINCT n_parameters, fingerprint FROM lab_run").fetchall() == [(None, None)]
+    assert contents(path)["lab_curve"] == curves
+
+
+def test_the_upgraded_configs_are_those_of_the_plan_and_of_this_engine(path, rows):
+    store = open_store(f"sqlite:///{path}")
+    for job in store.jobs():
+        ids = store.runs(job.id)["id"]
+        assert len(ids) == job.plan.n_runs == job.n_runs
+        for number, run_id in enumerate(ids):
+            config = store.run(run_id)["config"]
+            assert list(config) == sorted(FIELDS)
+            assert RunConfig.from_dict(config) == job.plan.config(number)
+            assert RunConfig.from_dict(config).canonical_json() == json.dumps(config, sort_keys=True, separators=(",", ":"))
+
+
+def test_runs_of_the_first_version_stand_in_the_table_with_sensible_values(path, rows):
+    table = open_store(f"sqlite:///{path}").runs().set_index("id")
+    assert len(table) == len(rows[0]) == 7
+    for row in rows[0]:
+        found = table.loc[row["id"]]
+        old = json.loads(row["config"])
+        assert {name: found[name] for name in ("outcome", "best_loss", "accuracy", "name", "note", "identity")} == {
+            name: row[name] for name in ("outcome", "best_loss", "accuracy", "name", "note", "identity")
+        }
+        same = ("task", "bits", "hidden_size", "activation", "learning_rate", "optimizer", "n_iterations", "seed")
+        assert {name: found[name] for name in same} == {name: old[name] for name in same}
+        assert found["momentum"] == 0.9 if old["optimizer"] == "momentum" else math.isnan(found["momentum"])
+        assert (found["n_layers"], found["pool_size"], found["loss"]) == (1, 0, "half_squared_error")
+        assert (found["schedule"], found["reset_after"], found["fingerprint"]) == ("constant", None, None)
+        assert found["length"] is found["projection_size"] is found["n_parameters"] is pd.NA
+    assert math.isnan(table.loc["b0" + "0" * 30, "final_loss"])
+    assert table.loc["b0" + "0" * 30, "overflow_kind"] == "overflow"
+
+
+@pytest.mark.parametrize(("write", "read"), [(to_csv, read_csv), (to_json, read_json)], ids=["csv", "json"])
+def test_runs_of_the_first_version_beside_new_ones_are_exported_and_read_back(write, read, path, spelled):
+    store = open_store(f"sqlite:///{path}")
+    run_job(store, store.add_job(Plan.of(cell=["lstm", "gru"], n_iterations=5, hidden_size=2)), 1)
+    table = store.runs()
+    assert list(table) == list(COLUMNS)
+    assert len(table) == 7 + 2
+    assert table["fingerprint"].isna().sum() == 7
+    assert spelled(read(write(table))) == spelled(table)
+
+
+def test_verifying_a_run_of_the_first_version_says_which_versions_met(path):
+    store = open_store(f"sqlite:///{path}")
+    versions = f" The run was made by engine version 1, this is {ENGINE_VERSION}."
+    for optimizer in ("a0", "a2"):
+        run = store.run(optimizer + "0" * 30)
+        verdict = verify(run)
+        assert not verdict.identical
+        expected = "The loss curve is identical; this run has no fingerprint of its final weights."
+        assert verdict.sentence == expected + versions
+        run["curves"][3, CURVES.index("loss")] += 0.5
+        verdict = verify(run)
+        assert (verdict.identical, verdict.iteration) == (False, 4)
+        assert verdict.sentence.startswith("Different: the loss up to iteration 4 differs by 0.5 (was ")
+        assert verdict.sentence.endswith(versions)
+
+
+def test_a_job_of_the_first_version_that_was_stopped_is_resumed(path, sql):
+    store = open_store(f"sqlite:///{path}")
+    job_id = "a" * 32
+    sql(store, "UPDATE lab_job SET status = 'stopped' WHERE id = ?", job_id)
+    sql(store, "UPDATE lab_run SET status = 'stopped', iterations = 7 WHERE job_id = ? AND number = 2", job_id)
+    sql(store, "DELETE FROM lab_run WHERE job_id = ? AND number = 3", job_id)
+    store.wait_again(job_id)
+    assert run_job(store, job_id, 1) == "finished"
+    table = store.runs(job_id)
+    assert list(table["number"]) == [0, 1, 2, 3]
+    assert list(table["iterations"]) == [40] * 4
+    assert [store.run(run_id)["engine_version"] for run_id in table["id"]] == ["1", "1", ENGINE_VERSION, ENGINE_VERSION]
+    assert table["fingerprint"].notna().tolist() == [False, False, True, True]
+    assert [verify(store.run(run_id)).identical for run_id in table["id"][2:]] == [True, True]
+    assert list(table["id"][2:3]) == ["a2" + "0" * 30]
+
+
+def test_the_configs_of_newer_runs_survive_a_downgrade(path):
+    store = open_store(f"sqlite:///{path}")
+    plan = {"cell": ["rnn", "lstm", "gru"], "optimizer": ["sgd", "momentum", "adam"], "schedule": ["constant", "step"]}
+    run_job(store, store.add_job(Plan.of(**plan, n_iterations=2, hidden_size=2, clip_value=[None, 1])), 1)
+    before = store.runs().drop(columns=["n_parameters", "fingerprint"])
+    migrate(store.engine, command.downgrade, "0001")
+    again = open_store(f"sqlite:///{path}").runs().drop(columns=["n_parameters", "fingerprint"])
+    assert len(again) == 7 + 36
+    pd.testing.assert_frame_equal(again, before)
+
+
+def test_an_upgrade_that_fails_half_way_changes_nothing(path):
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE lab_run SET config = 'no JSON' WHERE id = ?", ("c0" + "0" * 30,))  # the last one
+    before = contents(path)
+    with pytest.raises(json.JSONDecodeError):
+        open_store(f"sqlite:///{path}")
+    assert contents(path) == before
+
+
+def test_a_store_without_runs_is_upgraded_too(tmp_path):
+    path = tmp_path / "empty.db"
+    migrate(sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool), command.upgrade, "0001")
+    store = open_store(f"sqlite:///{path}")
+    assert store.runs().empty
+    assert np.shape(store.curves([])) == (0, 1 + len(CURVES))
