@@ -29,6 +29,7 @@ lint: .venv/installed-for-tests
 bench: .venv/installed
 	.venv/bin/python benchmarks/population.py
 	.venv/bin/python benchmarks/store.py
+	.venv/bin/python benchmarks/peers.py
 
 screenshots: .venv/installed-for-tests
 	.venv/bin/python tests/browser/find.py
