@@ -160,10 +160,18 @@ def cost_of_recording(sizes: Sizes) -> dict[str, float]:
     return {"curves, accuracy, events": 1 - unrecorded / full, "held-out samples": (unrecorded - unexamined) / full}
 
 
+def peak_megabytes() -> float:
+    """Return the most memory this program has had, on Linux without what its parent had."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def make_report(sizes: Sizes) -> dict:
     """Measure everything; memory before PyTorch is loaded, which would count too."""
     linear = check_linearity(sizes)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    peak = peak_megabytes()
     shares, ways = cost_of_recording(sizes), compare(sizes)
     best = max(1 / way["ratio"] for name, way in ways.items() if name.startswith("population"))
     change = max(abs(row["ratio"] - 1) for row in linear.values())

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
 from threadpoolctl import threadpool_limits
@@ -49,6 +50,7 @@ class Worker:
             context = multiprocessing.get_context("spawn")
             self.pipe, far_end = context.Pipe()
             self.process = context.Process(target=_serve, args=(far_end, self.function), daemon=True)
+            resource_tracker.ensure_running()  # its start would open our ears to Ctrl-C again
             with _deaf_to_ctrl_c():
                 self.process.start()
             far_end.close()
