@@ -92,6 +92,8 @@ class Network:
     batch_size : int
         B, which for held-out samples differs from the config's.
     watch : FloatingPointWatch
+    keeps_errors : bool
+        Whether the cells' dL/dh have to survive `backward`.
 
     Attributes
     ----------
@@ -100,7 +102,7 @@ class Network:
         With y, target and losses, (K, B, P, O).
     """
 
-    def __init__(self, configs, parameters, gradients, batch_size, watch: FloatingPointWatch):
+    def __init__(self, configs, parameters, gradients, batch_size, watch: FloatingPointWatch, keeps_errors=False):
         config, task, n_runs = configs[0], TASKS[configs[0].task], len(configs)
         n_steps, n_answers = task.n_steps(config), task.n_answers(config)
         shapes, dtype = parameter_shapes(config), parameters.dtype
@@ -109,7 +111,7 @@ class Network:
         self.gradients = None if gradients is None else unpack(gradients, shapes)
         layers = [self._of_layer(layer) for layer in range(config.n_layers)]
         make = cell_of(config)
-        self.cells = [make(configs, own, slopes, n_steps, batch_size, watch) for own, slopes in layers]
+        self.cells = [make(configs, own, slopes, n_steps, batch_size, watch, keeps_errors) for own, slopes in layers]
         self.offsets = [cell.offset(configs) for cell in self.cells]
         first, n_inputs = self.cells[0].weights, task.n_inputs
         # with one input BLAS is slow: a column of ones beside it makes it ten times faster (1,000 x 1 times 1 x 320)

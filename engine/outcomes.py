@@ -10,6 +10,9 @@ The verdict is made of three losses, all per sample, summed over the time steps:
 
 import math
 
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
 OUTCOMES = {
     "solved": "answers the task",
     "learning": "clearly better than a constant answer",
@@ -35,14 +38,17 @@ SMOOTHING, SMOOTHING_SAMPLES = 0.05, 100
 about 3 % then, far from a gain of a quarter."""
 
 
-def smoothed(losses: list[float], share: float = SMOOTHING, least: int = 1) -> list[float]:
+def smoothed(losses, share: float = SMOOTHING, least: int = 1) -> np.ndarray:
     """Return the means of a loss curve over each stretch of `share` of its points, of at least `least` points.
 
     The last of them is the end of the run. Values that are not finite stay what they are.
     """
+    losses = np.asarray(losses, np.float64)
     width = min(len(losses), max(1, round(share * len(losses)), least))
-    stretches = [losses[end - width : end] for end in range(width, len(losses) + 1)] if losses else []
-    return [math.fsum(part) / width if all(map(math.isfinite, part)) else sum(part) for part in stretches]
+    if not width:
+        return losses
+    with np.errstate(invalid="ignore"):  # inf - inf is a NaN, as it should be; divided first, nothing overflows
+        return (sliding_window_view(losses, width) / width).sum(axis=1)
 
 
 def judge(evidence: dict, *, overflowed: bool, died: bool) -> tuple[str, str]:

@@ -57,10 +57,10 @@ def norms(rows: np.ndarray) -> np.ndarray:
 class _Workspace:
     """What can be rebuilt at any time: the network's buffers and the constants as columns."""
 
-    def __init__(self, configs, parameters: np.ndarray, known_events: np.ndarray):
-        self.watch, self.configs, self.dtype = FloatingPointWatch(known_events), configs, parameters.dtype
+    def __init__(self, configs, parameters: np.ndarray, watch: FloatingPointWatch, keeps_errors: bool):
+        self.watch, self.configs, self.dtype = watch, configs, parameters.dtype
         self.gradients, self.scratch = np.empty_like(parameters), np.empty_like(parameters)
-        self.network = Network(configs, parameters, self.gradients, configs[0].batch_size, self.watch)
+        self.network = Network(configs, parameters, self.gradients, configs[0].batch_size, watch, keeps_errors)
         self.loss = np.empty((len(configs), self.network.readout.losses.shape[-1]), parameters.dtype)
         self.optimizer = OPTIMIZERS[configs[0].optimizer]
         self.constants = {name: self._column(name) for name in ("learning_rate", *self.optimizer.constants)}
@@ -92,6 +92,9 @@ class Population:
     finished : dict of int to RunResult
         Results so far, by place in `configs`.
     """
+
+    watch_type: type[FloatingPointWatch] = FloatingPointWatch
+    keeps_errors = False
 
     def __init__(self, configs):
         self.configs = list(configs)
@@ -171,8 +174,7 @@ class Population:
 
     def _train(self, samples: dict[tuple[int, int], np.ndarray], used: int) -> int:
         """Train on the samples from `used` on until they are used up or a run leaves; return the iterations done."""
-        configs = [self.configs[run] for run in self.rows]
-        work = self._work = self._work or _Workspace(configs, self.parameters, self.events["count"][self.rows] > 0)
+        configs, work = [self.configs[run] for run in self.rows], self._workspace()
         drawn = np.array([samples[self._source(run)][used:] for run in self.rows])
         inputs, targets = self.task.encode(drawn.transpose(1, 2, 0, 3), configs[0])
         watch, n = work.watch, inputs.shape[1]
@@ -197,9 +199,21 @@ class Population:
                     return i + 1
         return n
 
+    def _workspace(self) -> _Workspace:
+        """Return the buffers for the rows that are there."""
+        if self._work is None:
+            configs, known = [self.configs[run] for run in self.rows], self.events["count"][self.rows] > 0
+            self._work = _Workspace(configs, self.parameters, self.watch_type(known), self.keeps_errors)
+        return self._work
+
     def _step(self, work: _Workspace, logs: bool) -> np.ndarray | None:
         """Make one update of all weights; return the gradients' norms before it, (P,), where somebody will ask."""
-        network, watch, gradients = work.network, work.watch, work.gradients
+        self._find_gradients(work)
+        return self._update(work, logs)
+
+    def _find_gradients(self, work: _Workspace) -> None:
+        """Go forward and backward through the network, and add to the window's loss and right answers."""
+        network, watch = work.network, work.watch
         watch.phase = FORWARD
         network.forward()
         watch.phase = LOSS
@@ -212,7 +226,11 @@ class Population:
         watch.phase = BACKWARD
         network.backward()
         if watch.raised:
-            watch.blame(gradients)
+            watch.blame(work.gradients)
+
+    def _update(self, work: _Workspace, logs: bool) -> np.ndarray | None:
+        """Clip the gradients, turn them into steps, and make these."""
+        watch, gradients = work.watch, work.gradients
         watch.phase = UPDATE
         measured = norms(gradients) if logs or watch.spreads else None
         if work.clip_value is not None:

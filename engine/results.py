@@ -84,11 +84,12 @@ def make_result(
     config, *, status, iterations, curves, start_loss, held_out_loss, baseline, accuracy, overflow, weights, examples
 ) -> RunResult:
     """Judge a run that ended and put its result together."""
-    losses = curves[:, CURVES.index("loss")].tolist()
+    losses = curves[:, CURVES.index("loss")]
     points_needed = math.ceil(SMOOTHING_SAMPLES * len(losses) / max(1, iterations * config.batch_size))
     means = smoothed(losses, least=points_needed)
-    final = means[-1] if means else start_loss
-    best = min(filter(math.isfinite, means), default=math.nan)
+    final = float(means[-1]) if len(means) else start_loss
+    best = float(np.min(means, initial=math.inf, where=np.isfinite(means)))
+    best = best if math.isfinite(best) else math.nan
     evidence = {
         "start_loss": start_loss,
         "held_out_loss": held_out_loss,
@@ -114,7 +115,7 @@ def make_result(
         curves=curves,
         examples=examples,
         n_parameters=weights.size,
-        fingerprint=fingerprint(curves[:, CURVES.index("loss")], weights),
+        fingerprint=fingerprint(losses, weights),
     )
 
 

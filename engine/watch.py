@@ -23,8 +23,8 @@ class FloatingPointWatch:
     ----------
     raised : bool
         Whether NumPy reported an event that has not been traced yet.
-    phase : int
-        Where the training step is: a place in `PHASES`.
+    phase, step : int
+        Where the training is: a place in `PHASES`, and the time step that a cell is at.
     happened : bool
         Whether an event was traced to a run in this iteration.
     hit : array of bool, shape (P,)
@@ -39,7 +39,8 @@ class FloatingPointWatch:
         self.known = known.copy()
         self.first_phase, self.first_kind = np.zeros(len(known), int), np.zeros(len(known), int)
         self.hit = np.zeros(len(known), bool)
-        self.phase, self.raised, self.happened, self.spreads = 0, False, False, False
+        self.phase, self.step = 0, 0
+        self.raised, self.happened, self.spreads = False, False, False
 
     def on(self) -> np.errstate:
         """Return the context in which overflow and invalid operations are watched and never printed."""

@@ -225,6 +225,11 @@ class Plan:
         return cls({name: values for name, values in lists.items() if name in kept or name in axes})
 
     @classmethod
+    def of_config(cls, config: RunConfig) -> "Plan":
+        """Return the plan of one run."""
+        return cls({name: [value] for name, value in config.to_dict().items() if value is not None})
+
+    @classmethod
     @functools.lru_cache(maxsize=200)
     def from_json(cls, text: str) -> "Plan":
         """Return the plan that `to_json` wrote; remembers it, because a page that watches a job asks again and again."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from engine import CURVES, ENGINE_VERSION, Population, RunConfig, fitting
+from engine import CURVES, ENGINE_VERSION, Population, RunConfig, RunResult, fitting
 
 SLICE = 100
 """Slices between two reports of progress."""
@@ -56,10 +56,11 @@ def verify(run: dict, show: Callable[[float], None] = lambda share: None) -> Ver
         population.stop()  # if it is still training: the run was stopped here, or lost its weights here
     show(1.0)
     (result,) = population.results().values()
-    return _compare(run, result)
+    return compare(run, result)
 
 
-def _compare(run: dict, result) -> Verdict:
+def compare(run: dict, result: RunResult) -> Verdict:
+    """Compare a saved run with what training it again gave."""
     column = CURVES.index("loss")
     before, now = run["curves"][:, column], result.curves[:, column]
     n_both = min(len(before), len(now))

@@ -91,6 +91,8 @@ def curve_chart(
     color_title: str = "outcome",
     legend: bool = True,
     height: int = 320,
+    at: float | None = None,
+    pick: bool = False,
 ) -> alt.LayerChart:
     """Draw a column of the curves over the iterations.
 
@@ -102,6 +104,10 @@ def curve_chart(
         One row for each run: run_id, label, outcome, overflow_iteration, color (the text that decides its colour).
     baseline : float, optional
         Drawn as a dashed line.
+    at : float, optional
+        An iteration to be marked.
+    pick : bool
+        Whether a click picks the nearest iteration: the selection "pick".
 
     Notes
     -----
@@ -133,16 +139,23 @@ def curve_chart(
     if baseline is not None and low <= baseline <= high:
         layers.append(_baseline(baseline, scale, title))
     layers += _rail(events, x, len(runs))
+    if at is not None:
+        layers.append(alt.Chart(pd.DataFrame({"iteration": [at]})).mark_rule(color="#8A8F98", strokeWidth=1.5).encode(x=x))
+    if pick:
+        layers.append(_pick(curves, x))
     return alt.layer(*layers).resolve_scale(color="independent", shape="independent").properties(height=height)
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return the round numbers to label on a logarithmic axis: 1, 2, 5 times powers of ten, or of few powers alone."""
+    """Return the round numbers to label on a logarithmic axis: powers of ten, and where they are few numbers between them."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    steps = (1, 2, 5) if last - first <= 4 else (1,)
     every = max(1, (last - first) // 8)
-    ticks = [float(f"{step}e{power}") for power in range(first, last + 1, every) for step in steps]
-    return [tick for tick in ticks if low <= tick <= high]
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)) if last - first <= 4 else ((1,),):
+        ticks = [float(f"{step}e{power}") for power in range(first, last + 1, every) for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) > 3:
+            break
+    return ticks
 
 
 def _last(curves: pd.DataFrame, runs: pd.DataFrame) -> float:
@@ -194,6 +207,13 @@ def empty_chart(title: str, baseline: float, height: int = 320) -> alt.LayerChar
     nothing = pd.DataFrame({"run_id": [], "iteration": [], "loss": []}, dtype=float)
     no_runs = pd.DataFrame({"run_id": [], "label": [], "color": [], "outcome": [], "overflow_iteration": []})
     return curve_chart(nothing, no_runs, "loss", title, log=True, baseline=baseline, height=height)
+
+
+def _pick(curves: pd.DataFrame, x: alt.X) -> alt.Chart:
+    """Return invisible points, one for each iteration, of which a click picks the nearest."""
+    pick = alt.selection_point("pick", fields=["iteration"], on="click", nearest=True, empty=False, toggle=False)
+    points = alt.Chart(curves[["iteration"]].drop_duplicates()).mark_point(opacity=0, size=30)
+    return points.encode(x=x, y=alt.value(60)).add_params(pick)
 
 
 def _baseline(value: float, scale: alt.Scale, title: str) -> alt.Chart:

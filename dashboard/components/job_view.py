@@ -1,10 +1,12 @@
 """A job as people see it: what it is doing, its curves so far, how its runs ended."""
 
 import contextlib
+from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
 
+from dashboard.components.diagnosis import diagnosis_section
 from dashboard.components.results import color_choice, curve_charts, labelled, outcome_counts, run_details
 from dashboard.components.session import literal, the_store
 from engine import FIELDS, RunConfig
@@ -90,9 +92,14 @@ def _live(job: Job, saved: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(rows), long_curves({f"live{n}": curve for n, curve in live.items()})
 
 
-def job_results(job_id: str, overlay: list[str], polling: bool) -> None:
-    """Show a job with earlier runs laid over it. As a fragment it runs again and again while the job is live."""
+def job_results(job_id: str, overlay: list[str], polling: bool, train: Callable[[RunConfig], None]) -> None:
+    """Show a job with earlier runs laid over it. As a fragment it runs again and again while the job is live.
+
+    `train` is called with a config that somebody wants to try instead.
+    """
     store = the_store()
+    if st.query_params.get("job", job_id) != job_id:
+        st.rerun()  # the whole page: a try was started from here
     try:
         job = store.job(job_id)
     except JobError:
@@ -117,18 +124,22 @@ def job_results(job_id: str, overlay: list[str], polling: bool) -> None:
         by = color_choice(runs, "color_by")
     curve_charts(runs, curves, by, job.plan.baseline(), "experiment")
     if len(saved) + len(others):
-        _closer(runs[runs["outcome"] != "training"])
+        ended = runs[runs["outcome"] != "training"]
+        picked = _closer(ended, train)
+        if not job.is_live:
+            diagnosis_section(ended, picked)
 
 
-def _closer(runs: pd.DataFrame) -> None:
-    """Show one of the runs closely."""
+def _closer(runs: pd.DataFrame, train: Callable[[RunConfig], None]) -> str:
+    """Show one of the runs closely and return its id."""
     texts = {run.id: f"{run.label} · {run.outcome}" for run in runs.itertuples()}
     picked = next(iter(texts))
     if len(texts) > 1:
         if st.session_state.get("closer") not in texts:
             st.session_state["closer"] = picked
         picked = st.selectbox("Look closer at", list(texts), format_func=texts.get, key="closer")
-    run_details(the_store().run(picked), judged=len(texts) > 1)
+    run_details(the_store().run(picked), judged=len(texts) > 1, train=train)
+    return picked
 
 
 def overlay_choice(job_id: str) -> list[str]:

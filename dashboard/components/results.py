@@ -1,14 +1,16 @@
 """Results of runs as people see them: outcome, charts, worked examples."""
 
 import html
+from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.charts.curves import READING, curve_chart
 from dashboard.charts.outcomes import LOOKS, word
+from dashboard.components.diagnosis import advice_lines
 from dashboard.components.session import literal
-from engine import FIELDS
+from engine import FIELDS, RunConfig
 from studies.plans import describe
 from studies.verify import verify
 
@@ -130,14 +132,15 @@ def _example(example: dict) -> str:
     return "<pre>" + "\n".join(lines) + "</pre>"
 
 
-def run_details(run: dict, judged: bool = True) -> None:
-    """Show one run closely: outcome and reason if `judged`, numbers, worked examples."""
+def run_details(run: dict, judged: bool = True, train: Callable[[RunConfig], None] | None = None) -> None:
+    """Show one run closely: outcome and reason if `judged`, why and what to `train` instead, numbers, worked examples."""
     if judged:
         with st.container(horizontal=True, vertical_alignment="center"):
             outcome_badge(run["outcome"])
             st.markdown(literal(run["reason"]) + event_sentence(run), width="content")
     if run["status"] == "stopped":
         st.markdown(f"Stopped after {run['iterations']:,} iterations, before its last.")
+    advice_lines(run, train)
     evidence = run["evidence"]
     numbers = {
         "answers right": f"{run['accuracy']:.1%}",

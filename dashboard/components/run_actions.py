@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from dashboard.components.diagnosis import diagnosis_section
 from dashboard.components.results import color_choice, curve_charts, labelled, outcome_counts, run_details
 from dashboard.components.session import literal, the_store
 from engine import TASKS, BrinkError, RunConfig
@@ -45,6 +46,7 @@ def overlay(runs: pd.DataFrame) -> None:
     curve_charts(runs, the_store().curves(list(runs["id"])), by, baseline, "runs")
     if len(runs) == 1:
         run_details(first, judged=False)
+        diagnosis_section(runs, first["id"])
     ids = ",".join(runs["id"].head(50))
     st.page_link(
         "pages/experiment.py",

@@ -25,6 +25,11 @@ def offer(plan: Plan) -> None:
     train(plan)
 
 
+def try_instead(config: RunConfig) -> None:
+    """Turn the knobs to a changed config and train it."""
+    offer(Plan.of_config(config))
+
+
 def shown_job() -> Job | None:
     """Return the job that the address names, or without one the newest."""
     store = the_store()
@@ -91,4 +96,4 @@ with picture:
         empty_state()
     else:
         st.subheader(literal(job.name or plan_title(job.plan)), anchor=False)
-        st.fragment(job_results, run_every=POLL_SECONDS if job.is_live else None)(job.id, overlay, job.is_live)
+        st.fragment(job_results, run_every=POLL_SECONDS if job.is_live else None)(job.id, overlay, job.is_live, try_instead)

@@ -25,6 +25,8 @@ class Cell:
     n_steps, batch_size : int
         T and B.
     watch : FloatingPointWatch
+    keeps_errors : bool
+        Whether dh has to survive `backward`, for somebody who wants to look at it.
 
     Attributes
     ----------
@@ -36,14 +38,19 @@ class Cell:
     h : array, shape (T + 1, B, P, H)
         h[0] is 0.
     dh : array, shape (T, B, P, H)
+        dL/dh_t: what comes from above, and after `backward` also what comes from later steps.
+    scratch_is, carry_is : str
+        What `scratch` and `carry` are parts of, for people.
     """
 
     gates: tuple[str, ...] = ("g",)
     settings: tuple[str, ...] = ()
+    scratch_is = carry_is = "cell state"
 
-    def __init__(self, configs, weights, gradients, n_steps, batch_size, watch):
+    def __init__(self, configs, weights, gradients, n_steps, batch_size, watch, keeps_errors=False):
         n_runs, size, n_wide = weights["W_rec"].shape
         self.configs, self.weights, self.gradients, self.watch = configs, weights, gradients, watch
+        self.keeps_errors = keeps_errors
         self.shape, self.wide = (batch_size, n_runs, size), (batch_size, n_runs, n_wide)
         self.n_steps, self.dtype = n_steps, weights["W_rec"].dtype
         self.h = np.zeros((n_steps + 1, *self.shape), self.dtype)
@@ -91,6 +98,19 @@ class Cell:
         self.d, self.slopes = np.empty(self.y.shape[1:], self.dtype), np.empty(self.y.shape[1:], self.dtype)
         self.carry = np.empty(self.shape, self.dtype)
 
+    def tensors(self) -> list[tuple[str, str, np.ndarray]]:
+        """Return every buffer that numbers can overflow in: what it holds, for people, its axes, and the array.
+
+        "gate" stands for the name of the gate at the index of axis G or W (gates and units side by side). Other axes are T
+        (time step; where it is missing, `watch.step` says which), B (sequence), P (run), H (unit).
+        """
+        places = [("gate", "TBPW", self.u), ("gate", "BPW", self.product), ("gate", "TGBPH", self.y)]
+        places += [("hidden state", "TBPH", self.h[1:]), (self.scratch_is, "BPH", self.scratch)]
+        if self.gradients is not None:
+            places += [("hidden state", "TBPH", self.dh), ("hidden state", "BPH", self.back), ("gate", "GBPH", self.d)]
+            places += [("gate", "TBPW", self.delta), (self.carry_is, "BPH", self.carry)]
+        return places
+
     def recur(self, t: int, out: np.ndarray) -> None:
         """Write u_t + h_{t-1} W_rec gate by gate, (G, B, P, H)."""
         if t:
@@ -104,12 +124,14 @@ class Cell:
     def forward(self) -> None:
         """Compute h_1 .. h_T from u."""
         for t, step in enumerate(self.steps):
+            self.watch.step = t
             self.forward_step(t, *step)
 
     def backward(self) -> None:
         """Compute delta_1 .. delta_T and the recurrent weights' gradients from dL/dh."""
         self.carry.fill(0)
         for t in range(self.n_steps - 1, -1, -1):
+            self.watch.step = t
             dh = self.dh[t]
             if t < self.n_steps - 1:
                 self.return_error(t, dh)

@@ -23,6 +23,7 @@ class GRU(Cell):
 
     gates = ("z", "r", "n")
     settings = ("reset_after",)
+    scratch_is, carry_is = "candidate", "hidden state"
 
     def allocate(self) -> None:
         """Keep the gates, and r * h for the weights' gradient."""
@@ -33,6 +34,10 @@ class GRU(Cell):
         self.kept_rows = [by_run(kept) for kept in self.kept]
         self.product_zr = np.empty((*self.shape[:2], self.n_zr), self.dtype)
         self.steps = list(zip(self.y, self.h[:-1], self.kept, self.h[1:], strict=True))
+
+    def tensors(self) -> list[tuple[str, str, np.ndarray]]:
+        """Return every buffer that numbers can overflow in."""
+        return [*super().tensors(), ("gate", "BPW", self.product_zr), ("candidate", "TBPH", self.kept)]
 
     def forward_step(self, t, y, h_before, kept, h) -> None:
         """Compute h_t."""

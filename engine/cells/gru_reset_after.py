@@ -27,6 +27,10 @@ class ResetAfterGRU(GRU):
         self.through = np.empty_like(self.delta)
         self.through_rows, self.through_gates = [by_run(d) for d in self.through], list(self.by_gate(self.through))
 
+    def tensors(self) -> list[tuple[str, str, np.ndarray]]:
+        """Return every buffer that numbers can overflow in."""
+        return [*super().tensors(), ("gate", "TBPW", self.through)] if self.gradients is not None else super().tensors()
+
     def forward_step(self, t, y, h_before, kept, h) -> None:
         """Compute h_t."""
         z, r, n = y

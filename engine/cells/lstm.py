@@ -36,6 +36,10 @@ class LSTM(Cell):
         self.tanh_c = np.empty_like(self.h[1:])
         self.steps = list(zip(self.y, self.c[:-1], self.c[1:], self.tanh_c, self.h[1:], strict=True))
 
+    def tensors(self) -> list[tuple[str, str, np.ndarray]]:
+        """Return every buffer that numbers can overflow in."""
+        return [*super().tensors(), ("cell state", "TBPH", self.c[1:])]
+
     def forward_step(self, t, y, c_before, c, tanh_c, h) -> None:
         """Compute c_t and h_t."""
         self.recur(t, y)

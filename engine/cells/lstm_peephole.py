@@ -23,6 +23,16 @@ class PeepholeLSTM(LSTM):
         """Return those of the LSTM and the peepholes (3, H) of i, f and o."""
         return super().parameters(n_inputs, config) | {"peephole": Weight((3, config.hidden_size), "peephole", ("i", "f", "o"))}
 
+    def allocate(self) -> None:
+        """Keep what comes through a peephole apart from the rest."""
+        super().allocate()
+        self.peek = np.empty_like(self.scratch)
+
+    def tensors(self) -> list[tuple[str, str, np.ndarray]]:
+        """Return every buffer that numbers can overflow in."""
+        seen = [] if self.gradients is None else [("peephole", "TGBPH", self.seen)]
+        return [*super().tensors(), ("peephole", "BPH", self.peek), *seen]
+
     def allocate_backward(self) -> None:
         """Keep the gates' delta in one piece, and the peepholes' share of it."""
         super().allocate_backward()
@@ -31,24 +41,24 @@ class PeepholeLSTM(LSTM):
     def forward_step(self, t, y, c_before, c, tanh_c, h) -> None:
         """Compute c_t and h_t."""
         self.recur(t, y)
-        (i, f, o, g), (p_i, p_f, p_o), part = y, self.weights["peephole"].transpose(1, 0, 2), self.scratch
+        (i, f, o, g), (p_i, p_f, p_o), peek = y, self.weights["peephole"].transpose(1, 0, 2), self.peek
         for gate, p in ((i, p_i), (f, p_f)):
-            np.multiply(p, c_before, out=part)
-            np.add(gate, part, out=gate)
+            np.multiply(p, c_before, out=peek)
+            np.add(gate, peek, out=gate)
         logistic(y[:2], self.watch)
         np.tanh(g, out=g)
         np.multiply(f, c_before, out=c)
-        np.multiply(i, g, out=part)
-        np.add(c, part, out=c)
-        np.multiply(p_o, c, out=part)
-        np.add(o, part, out=o)
+        np.multiply(i, g, out=self.scratch)
+        np.add(c, self.scratch, out=c)
+        np.multiply(p_o, c, out=peek)
+        np.add(o, peek, out=o)
         logistic(o, self.watch)
         np.tanh(c, out=tanh_c)
         np.multiply(o, tanh_c, out=h)
 
     def backward_step(self, t, dh, y, c_before, c, tanh_c, h) -> None:
         """Write delta_t; `carry` comes as what step t + 1 sends to c_t and leaves as what step t sends to c_{t-1}."""
-        (i, f, o, g), (d_i, d_f, d_o, d_g), dc, part = y, self.d, self.carry, self.scratch
+        (i, f, o, g), (d_i, d_f, d_o, d_g), dc, part, peek = y, self.d, self.carry, self.scratch, self.peek
         p_i, p_f, p_o = self.weights["peephole"].transpose(1, 0, 2)
         seen_i, seen_f, seen_o = self.seen[t]
         logistic_derivative(y[:3], self.slopes[:3])
@@ -60,8 +70,8 @@ class PeepholeLSTM(LSTM):
         np.multiply(part, o, out=part)
         np.multiply(part, dh, out=part)
         np.add(dc, part, out=dc)
-        np.multiply(d_o, p_o, out=part)
-        np.add(dc, part, out=dc)
+        np.multiply(d_o, p_o, out=peek)
+        np.add(dc, peek, out=dc)
         np.multiply(dc, g, out=d_i)
         np.multiply(dc, c_before, out=d_f)
         np.multiply(dc, i, out=d_g)
@@ -72,8 +82,8 @@ class PeepholeLSTM(LSTM):
         np.copyto(self.delta_gates[t], self.d)
         np.multiply(dc, f, out=dc)
         for delta, p in ((d_i, p_i), (d_f, p_f)):
-            np.multiply(delta, p, out=part)
-            np.add(dc, part, out=dc)
+            np.multiply(delta, p, out=peek)
+            np.add(dc, peek, out=dc)
 
     def recurrent_gradients(self) -> None:
         """Write dW_rec and the peepholes' gradients."""

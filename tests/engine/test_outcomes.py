@@ -214,6 +214,8 @@ def test_reasons_name_their_numbers():
         ([1.0, NAN, 3.0, 5.0], 0.5, 1, [NAN, NAN, 4]),
         ([1.0, INF, 3.0, 5.0], 0.5, 1, [INF, INF, 4]),
         ([INF, NAN, 3.0, 5.0], 0.5, 1, [NAN, NAN, 4]),
+        ([INF, -INF, 3.0, 5.0], 0.5, 1, [NAN, -INF, 4]),
+        ([1.5e308, 1.5e308, 1.0, 1.0], 0.5, 1, [1.5e308, 7.5e307, 1]),  # their sum would overflow
     ],
 )
 def test_smoothed_by_hand(losses, share, least, expected):
