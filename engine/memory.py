@@ -41,6 +41,12 @@ def memory() -> int:
         return 4 * 2**30
 
 
+def most_runs(config) -> int:
+    """Return how many runs of this shape, each with a pool of its own, fit in one population; at least 1."""
+    each = run_bytes(config) + 8 * TASKS[config.task].n_words(config) * config.pool_size
+    return max(1, int(MEMORY_SHARE * memory() / each))
+
+
 def check_memory(config, n_runs: int = 1, n_pooled: int | None = None) -> None:
     """Refuse a population that would take too much memory, before it takes any.
 

@@ -4,7 +4,7 @@ import math
 
 from engine.cells import CELLS
 from engine.layout import n_parameters
-from engine.memory import company, run_bytes
+from engine.memory import company, most_runs, run_bytes
 from engine.network import parameter_shapes
 from engine.population import Population, shape_key
 from engine.results import RunResult
@@ -30,7 +30,8 @@ def population_size(config) -> int:
     """
     step = len(CELLS[config.cell].gates) * config.batch_size * config.hidden_size * (8 if config.dtype == "float64" else 4)
     busy = min(BUSY_RUNS, STEP_BYTES // step)
-    return max(company(config, 1), busy, min(LARGEST_POPULATION, CACHE_BYTES // run_bytes(config)))
+    fitting = min(max(busy, min(LARGEST_POPULATION, CACHE_BYTES // run_bytes(config))), most_runs(config))
+    return max(company(config, 1), fitting)
 
 
 def rough_seconds(config) -> float:
@@ -49,7 +50,7 @@ def stacks(configs, n_workers: int = 1) -> list[list[int]]:
         groups.setdefault(shape_key(config), []).append(place)
     cut = []
     for places in groups.values():
-        largest = population_size(configs[places[0]])
+        largest = population_size(max((configs[place] for place in places), key=lambda config: config.pool_size))
         n_parts = math.ceil(len(places) / largest)
         if len(places) >= n_workers * math.ceil(largest / WORTH_SPLITTING):
             n_parts = math.ceil(n_parts / n_workers) * n_workers

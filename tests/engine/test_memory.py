@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from engine import ConfigError, Population, RunConfig, check_memory
+from engine import TASKS, ConfigError, Population, RunConfig, check_memory, stacks
 from engine import memory as memory_module
 from engine.memory import LONE_WORK, company, memory, run_bytes
 
@@ -78,6 +78,21 @@ def test_too_much_is_refused_with_the_numbers_before_anything_is_taken(monkeypat
         tracemalloc.stop()
     assert run_bytes(config) > 400 * 2**30
     assert peak < 1_000_000
+
+
+def test_runs_that_do_not_fit_together_are_stacked_in_smaller_populations(monkeypatch):
+    long = RunConfig(task="copy_memory", length=200, hidden_size=16, batch_size=16, n_iterations=1)
+    pooled = long.replace(pool_size=500_000, seed=2)
+    runs = [long.replace(seed=seed) for seed in range(10, 19)]
+    assert max(map(len, stacks(runs))) > 3
+    monkeypatch.setattr(memory_module, "memory", lambda: 2 * 3.5 * run_bytes(long))
+    assert list(map(len, stacks(runs))) == [3, 3, 3]
+    for places in stacks(runs):
+        Population([runs[place] for place in places])
+    pools = 8 * TASKS["copy_memory"].n_words(long) * 500_000
+    assert pools > run_bytes(long)
+    monkeypatch.setattr(memory_module, "memory", lambda: 2 * 2.5 * (run_bytes(long) + pools))
+    assert max(map(len, stacks([*runs, pooled]))) == 2  # any of them may be the one with the pool
 
 
 def test_the_limit_is_half_of_the_memory_for_all_runs_together(monkeypatch):
