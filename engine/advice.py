@@ -3,11 +3,12 @@
 What is tried first is what helped most often: `benchmarks/outcomes.py` trains random runs again with every piece of advice.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from engine.config import RunConfig
+from engine.config import FIELDS, RunConfig
 from engine.diagnosis import recurrent_blocks, spectrum
 from engine.errors import ConfigError
 from engine.network import initial_parameters
@@ -50,10 +51,12 @@ def advise(config: RunConfig, outcome: str, evidence: dict, *, overflow_iteratio
     cause, tries = _ADVISERS[outcome](config, evidence, overflow_iteration, iterations)
     possible = []
     for changes in tries:
+        full = config.to_dict() | changes
+        changes = changes | {name: None for name, field in FIELDS.items() if full[name] is not None and not field.applies(full)}
         try:
             if config.replace(**changes) != config:
                 possible.append(changes)
-        except ConfigError:  # out of range, or of no meaning here
+        except ConfigError:  # out of range
             continue
     return Advice(cause, tuple(possible))
 
@@ -67,15 +70,16 @@ def _overflow(config, evidence, first, iterations):
     radius, n_steps = first_radius(config), TASKS[config.task].n_steps(config)
     smaller = {"weight_init_std": _round(config.weight_init_std / max(radius, 1.0))}
     tries = [_fans(config) | ADAM | CLIP, _fans(config) | _at_most(config, 0.1), smaller | CLIP | _at_most(config, 0.1)]
-    when = "in the first iteration" if first == 1 else f"at iteration {first:,}"
+    where = f"at iteration {first:,}" if first else "on held-out samples"
+    when = "in the first iteration" if first == 1 else where
     if config.activation in UNBOUNDED and radius > 1:
         return (
             f"The recurrent matrix started with a spectral radius of {radius:.2g}, and {config.activation} has no upper end: "
-            f"hidden values can grow about {radius:.2g}-fold per step, {radius**n_steps:.2g}-fold over {n_steps} steps. "
+            f"hidden values can grow about {radius:.2g}-fold per step, {_power(radius, n_steps)}-fold over {n_steps} steps. "
             f"Numbers overflowed {when}.",
             tries,
         )
-    if first == 1:
+    if first == 1 or not iterations:
         return (
             f"Numbers overflowed {when}: the initial weights (spectral radius {radius:.2g}) make sums too large for exp.",
             tries,
@@ -175,6 +179,12 @@ def _fans(config: RunConfig) -> dict:
 def _at_most(config: RunConfig, learning_rate: float) -> dict:
     """Return a learning rate that is not above a limit."""
     return {"learning_rate": min(config.learning_rate, learning_rate)}
+
+
+def _power(base: float, exponent: int) -> str:
+    """Return a power as text, even where a float cannot hold it."""
+    digits = exponent * math.log10(base)
+    return f"{base**exponent:.2g}" if digits < 308 else f"1e+{digits:.0f}"
 
 
 def _round(value: float) -> float:

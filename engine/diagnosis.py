@@ -130,7 +130,7 @@ def diagnose(
     )
     replay.advance_to(n_iterations, show)
     columns = {name: np.array([point[name] for point in seen]) for name in seen[0] if name not in KINDS}
-    described = {kind: [_described(point[kind]) for point in seen] for kind in KINDS if seen[0][kind].size}
+    described = {kind: [point[kind] for point in seen] for kind in KINDS if kind in seen[0]}
     show(1.0)
     return Diagnosis(
         config=config,
@@ -192,8 +192,12 @@ def _described(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return np.full(len(QUANTILES), np.nan), np.zeros(BINS, int), np.full(BINS + 1, np.nan)
     quantiles = np.quantile(values, QUANTILES, method="closest_observation")
     low, high = quantiles[0], quantiles[-1]
-    room = 0.5 * max(abs(low), 1.0) if low == high else 0.0
-    edges = np.linspace(0, 1, BINS + 1) * ((high / 2 + room / 2) - (low / 2 - room / 2)) * 2 + (low - room)
+    if low == high:
+        room = min(0.5 * max(abs(low), 1.0), np.finfo(float).max - abs(low))
+        low, high = low - room, high + room
+    half_way = np.linspace(0, 1, BINS + 1) * (high / 2 - low / 2)  # high - low may overflow
+    edges = np.minimum(low + half_way + half_way, high)
+    edges[-1] = high
     counts = np.bincount(np.clip(np.searchsorted(edges, values, side="right") - 1, 0, BINS - 1), minlength=BINS)
     return quantiles, counts, edges
 
@@ -222,17 +226,15 @@ class _Observer:
             others = [weights[name].ravel() for name, weight in shapes.items() if weight.kind != "bias"]
             errors = [norms(cell.dh[:, :, 0].reshape(len(cell.dh), -1)) for cell in network.cells]
             n_samples = self.config.batch_size
+            kinds = zip(KINDS, (others, biases, [work.gradients[0]]), strict=True)
             point = {
                 "iterations": replay.iteration + 1,
                 "loss": network.loss_factor * np.sum(work.loss[0], dtype=np.float64) / n_samples,
                 "error_norms": np.array(errors),
                 "radius": radius,
                 "singular": singular,
-                "weights": np.concatenate(others),
-                "biases": np.concatenate(biases) if biases else np.empty(0),
-                "gradients": work.gradients[0].copy(),
             }
-            return point | self._health()
+            return point | {kind: _described(np.concatenate(parts)) for kind, parts in kinds if parts} | self._health()
 
     def after(self, work, seen: list[dict]) -> None:
         """Add the steps' lengths by the weights' to what was seen."""
@@ -267,7 +269,7 @@ class _Observer:
                 states = np.array([cell.h[1:, 0, 0] for cell in network.cells])
                 answers = network.readout.y[:, 0, 0].copy()
             for layer, cell in enumerate(network.cells):
-                alive[layer] = alive[layer] | (cell.h[1:, :, 0] > 0).any(axis=(0, 1))
+                alive[layer] = alive[layer] | (cell.h[1:, :, 0] != 0).any(axis=(0, 1))
                 for i, (_, values, ends) in enumerate(self._values(cell)):
                     shares = _at_the_ends(values[:, :, 0], ends)
                     low[layer, i] += shares[0] * size / n

@@ -94,7 +94,8 @@ class BlackBox:
         """Where it happened, for people: "forget gate of unit 3, layer 1, time step 5, sample 2"."""
         names = [("layer", self.layer), ("time step", self.time_step), ("sample", self.sample)]
         unit = "" if self.unit is None else f" of unit {self.unit}"
-        source = "" if self.row is None else f" from unit {self.row}"
+        origin = "input" if self.layer in (None, 1) and self.tensor.startswith(("W_in", "W_proj")) else "unit"
+        source = "" if self.row is None else f" from {origin} {self.row}"
         what = f"derivative of the {self.tensor}" if self.phase == "backward" else self.tensor
         return ", ".join([f"{what}{unit}{source}", *(f"{name} {number}" for name, number in names if number is not None)])
 

@@ -1,4 +1,4 @@
-"""`python -m studies`: train, presets, list, resume, verify, export, without the dashboard.
+"""`python -m studies`: train, presets, list, resume, verify, explain, export, without the dashboard.
 
 Exit codes: 0 done, 1 something failed (store, job, no such run), 2 the command or a setting is wrong, 3 verify found a
 difference, 130 stopped with Ctrl-C.
@@ -14,7 +14,7 @@ from engine import FIELDS, BrinkError, ConfigError, check_name
 from studies.errors import PlanError
 from studies.export import plain, to_csv, to_json
 from studies.jobs import n_cores, run_job
-from studies.plans import PRESETS, Plan, parse_values, spell_value
+from studies.plans import PRESETS, Plan, describe, parse_values, spell_value
 from studies.store import STORAGE_VARIABLE, Store, default_url, open_store
 from studies.store_runs import SHORTEST_ID
 from studies.verify import verify
@@ -72,6 +72,15 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"exit code: 0 identical, {DIFFERENT} different, 1 no such run",
     )
     again.add_argument("run", help=f"its id, or the first {SHORTEST_ID} or more characters of it")
+    explain = commands.add_parser(
+        "explain",
+        parents=[store],
+        help="say why saved runs ended as they did, and where they overflowed first",
+        description="Runs that overflowed are trained again, bit for bit, up to their first overflow.",
+    )
+    explain.add_argument("run", nargs="*", help=f"an id, or the first {SHORTEST_ID} or more characters of it")
+    explain.add_argument("--job", help="all runs of this job")
+    explain.add_argument("--json", action="store_true", help="print one JSON object for each run, one a line")
     export = commands.add_parser("export", parents=[store], help="write saved runs as a table")
     export.add_argument("--job", help="only the runs of this job")
     export.add_argument("--format", choices=("csv", "json"), help="default: by the file's ending, else csv")
@@ -224,6 +233,43 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0 if verdict.identical else DIFFERENT
 
 
+def _explain(arguments: argparse.Namespace) -> int:
+    from studies.diagnosis import advice, as_dict, explain_overflow, trail_table  # loads pandas
+
+    store = open_store(arguments.store)
+    if bool(arguments.run) == bool(arguments.job):
+        raise PlanError("expected ids of runs, or --job and the id of a job")
+    if arguments.job:
+        store.job(arguments.job)
+    ids = list(store.runs(arguments.job)["id"]) if arguments.job else [store.find_run(run) for run in arguments.run]
+    for number, run_id in enumerate(ids):
+        run, problem = store.run(run_id), ""
+        found, box = advice(run), None
+        if run["overflow_count"]:
+            try:
+                box = explain_overflow(run)
+            except ConfigError as error:
+                problem = str(error)
+        if arguments.json:
+            record = {
+                "id": run_id,
+                "outcome": run["outcome"],
+                "reason": run["reason"],
+                "cause": found.cause,
+                "tries": found.tries,
+            }
+            print(json.dumps(plain(record | {"black_box": box and as_dict(box), "problem": problem}), allow_nan=False))
+            continue
+        print(*[""] * bool(number), f"{run_id}  {describe(run['config'])}", f"{run['outcome']}: {run['reason']}", sep="\n")
+        print(f"Why: {found.cause}")
+        for changes in found.tries:
+            print(f"Try: {describe(changes, [name for name, value in changes.items() if value is not None])}")
+        if box:
+            print(f"First: {box.sentence}", trail_table(box).to_string(index=False, float_format="{:.4g}".format), sep="\n")
+        print(f"Problem: {problem}\n" * bool(problem), end="")
+    return 0
+
+
 def _export(arguments: argparse.Namespace) -> int:
     store = open_store(arguments.store)
     if arguments.job:
@@ -243,7 +289,15 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"train": _train, "presets": _presets, "list": _list, "resume": _resume, "verify": _verify, "export": _export}
+COMMANDS = {
+    "train": _train,
+    "presets": _presets,
+    "list": _list,
+    "resume": _resume,
+    "verify": _verify,
+    "explain": _explain,
+    "export": _export,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

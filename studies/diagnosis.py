@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from engine import (
     QUANTILES,
+    TASKS,
     Advice,
     BlackBox,
     ConfigError,
@@ -18,8 +19,12 @@ from engine import (
     black_box,
     diagnose,
     fitting,
+    rough_seconds,
 )
 from studies.verify import Verdict, compare
+
+SECONDS_PER_STEP = 3e-5
+"""About what the calls of one time step of one layer of a lone run take, forwards and backwards."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,13 @@ def advice(run: dict) -> Advice:
     first = run["overflow_iteration"]
     first = None if first is None or first != first else int(first)
     return advise(config_of(run), run["outcome"], run["evidence"], overflow_iteration=first, iterations=int(run["iterations"]))
+
+
+def seconds_to_explain(run: dict) -> float:
+    """Return about how long `explain_overflow` takes: what a lone run spends on calls and on sums until it overflows."""
+    config = config_of(run)
+    n_calls = TASKS[config.task].n_steps(config) * config.n_layers
+    return int(run["overflow_iteration"]) * (SECONDS_PER_STEP * n_calls + rough_seconds(config) / config.n_iterations)
 
 
 def explain_overflow(run: dict, show: Callable[[float], None] = lambda share: None) -> BlackBox:

@@ -1,5 +1,6 @@
 """Why a run learned or did not: advice, the black box, and the panels of a diagnosis."""
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -11,21 +12,27 @@ from dashboard.charts.curves import curve_chart
 from dashboard.charts.diagnosis import READING
 from dashboard.charts.outcomes import word
 from dashboard.components.session import literal, the_store
-from engine import BlackBox, RunConfig
+from engine import BlackBox, ConfigError, RunConfig
 from studies import diagnosis as tables
-from studies.diagnosis import Examination, advice, config_of, examine
+from studies.diagnosis import Examination, advice, config_of, examine, explain_overflow, seconds_to_explain
 from studies.plans import describe
 from studies.store_runs import long_curves
 
 MOST_BESIDE, MOST_KEPT = 3, 6
 """Diagnoses drawn side by side, and kept in a session."""
 STATE = "examinations"
+AT_ONCE_SECONDS = 0.7
+"""A black box that takes no longer is shown without being asked for."""
 
 
 def advice_lines(run: dict, train: Callable[[RunConfig], None] | None) -> None:
     """Say what probably made a run end as it did, and offer what to try; without `train` only in words."""
     config, found = config_of(run), advice(run)
     st.markdown(f"**Why:** {literal(found.cause)}")
+    if run["overflow_count"] and seconds_to_explain(run) < AT_ONCE_SECONDS:
+        box = _black_box(run["id"], run["overflow_iteration"], run)
+        if box:
+            st.markdown(f"**First:** {literal(box.sentence)}")
     if not found.tries:
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -39,6 +46,13 @@ def advice_lines(run: dict, train: Callable[[RunConfig], None] | None) -> None:
                 st.button(
                     literal(text), key=key, on_click=train, args=(config.replace(**changes),), help="Train with this change."
                 )
+
+
+@st.cache_data(show_spinner=False, max_entries=200)
+def _black_box(run_id: str, iteration: int, _run: dict) -> BlackBox | None:
+    with contextlib.suppress(ConfigError):  # the diagnosis will say why
+        return explain_overflow(_run)
+    return None
 
 
 def diagnosis_section(runs: pd.DataFrame, picked: str) -> None:
@@ -94,7 +108,7 @@ def diagnosis_section(runs: pd.DataFrame, picked: str) -> None:
         bar.empty()
         for old in list(kept)[: max(0, len(kept) - MOST_KEPT)]:
             del kept[old]
-        missing = [run_id for run_id in wanted if run_id not in kept]
+        st.rerun()  # the button has been drawn as if there were something to do
     if missing:
         st.caption("Trains the run again, with the same bits and full recording, and shows why it went as it did.")
         return

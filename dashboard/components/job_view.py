@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from dashboard.components.diagnosis import diagnosis_section
+from dashboard.components.diagnosis import advice_lines, diagnosis_section
 from dashboard.components.results import color_choice, curve_charts, labelled, outcome_counts, run_details
 from dashboard.components.session import literal, the_store
 from engine import FIELDS, RunConfig
@@ -122,9 +122,14 @@ def job_results(job_id: str, overlay: list[str], polling: bool, train: Callable[
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
         outcome_counts(runs)
         by = color_choice(runs, "color_by")
-    curve_charts(runs, curves, by, job.plan.baseline(), "experiment")
-    if len(saved) + len(others):
-        ended = runs[runs["outcome"] != "training"]
+    ended = runs[runs["outcome"] != "training"]
+
+    def why() -> None:
+        if len(runs) == len(ended) == 1:
+            advice_lines(store.run(ended["id"].iloc[0]), train)
+
+    curve_charts(runs, curves, by, job.plan.baseline(), "experiment", why)
+    if len(ended):
         picked = _closer(ended, train)
         if not job.is_live:
             diagnosis_section(ended, picked)

@@ -78,10 +78,18 @@ def _colored(runs: pd.DataFrame, by: str) -> pd.DataFrame:
     return runs.assign(color=texts)
 
 
-def curve_charts(runs: pd.DataFrame, curves: pd.DataFrame, color_by: str, baseline: float | None, key: str) -> None:
-    """Show loss, large, and below it accuracy and gradient norm."""
+def curve_charts(
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    color_by: str,
+    baseline: float | None,
+    key: str,
+    below_loss: Callable[[], None] = lambda: None,
+) -> None:
+    """Show loss, large, whatever should stand `below_loss`, then accuracy and gradient norm."""
     runs, title = _colored(runs, color_by), FIELDS[color_by].label if color_by in FIELDS else color_by
     _chart(curves, runs, "loss", title, f"{key}_loss", log=True, baseline=baseline, height=400)
+    below_loss()
     left, right = st.columns(2)
     with left:
         _chart(curves, runs, "accuracy", title, f"{key}_accuracy", legend=False, height=260)
@@ -133,14 +141,14 @@ def _example(example: dict) -> str:
 
 
 def run_details(run: dict, judged: bool = True, train: Callable[[RunConfig], None] | None = None) -> None:
-    """Show one run closely: outcome and reason if `judged`, why and what to `train` instead, numbers, worked examples."""
+    """Show one run closely: if it is to be `judged` outcome, reason, why and what to `train` instead; numbers, examples."""
     if judged:
         with st.container(horizontal=True, vertical_alignment="center"):
             outcome_badge(run["outcome"])
             st.markdown(literal(run["reason"]) + event_sentence(run), width="content")
+        advice_lines(run, train)
     if run["status"] == "stopped":
         st.markdown(f"Stopped after {run['iterations']:,} iterations, before its last.")
-    advice_lines(run, train)
     evidence = run["evidence"]
     numbers = {
         "answers right": f"{run['accuracy']:.1%}",

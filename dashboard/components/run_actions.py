@@ -1,9 +1,11 @@
 """What can be done with selected runs."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
-from dashboard.components.diagnosis import diagnosis_section
+from dashboard.components.diagnosis import advice_lines, diagnosis_section
 from dashboard.components.results import color_choice, curve_charts, labelled, outcome_counts, run_details
 from dashboard.components.session import literal, the_store
 from engine import TASKS, BrinkError, RunConfig
@@ -43,7 +45,8 @@ def overlay(runs: pd.DataFrame) -> None:
     first = the_store().run(runs["id"].iloc[0])
     baselines = _baselines(runs)
     baseline = baselines.pop() if len(baselines) == 1 else None
-    curve_charts(runs, the_store().curves(list(runs["id"])), by, baseline, "runs")
+    why = partial(advice_lines, first, None) if len(runs) == 1 else lambda: None
+    curve_charts(runs, the_store().curves(list(runs["id"])), by, baseline, "runs", why)
     if len(runs) == 1:
         run_details(first, judged=False)
         diagnosis_section(runs, first["id"])

@@ -20,6 +20,7 @@ PLANS = {
     "Which activations can add?": Plan.of("classic", activation=["sigmoid", "tanh", "relu"], seed=[1, 2, 3, 4, 5]),
     "": Plan.of("relu"),
     "Learning rates": Plan.of("classic", learning_rate=[0.01, 0.1, 1.0, 10.0], seed=range(1, 6)),
+    "Remember 100 steps": Plan.of("long_memory", seed=1),
 }
 
 
@@ -31,6 +32,16 @@ def whole(page: Page, name: str) -> None:
         page.set_viewport_size({"width": page.viewport_size["width"], "height": height})
         page.wait_for_timeout(1500)
     page.screenshot(path=FOLDER / f"{name}.png")
+
+
+def part(page: Page, first: str, last: str, name: str) -> None:
+    """Save what stands between two texts of the page's left column."""
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": page.viewport_size["width"], "height": height})
+    page.wait_for_timeout(2000)
+    top, bottom = (page.get_by_text(text, exact=True).first.bounding_box() for text in (first, last))
+    clip = {"x": top["x"] - 10, "y": top["y"] - 10, "width": 815, "height": bottom["y"] - top["y"]}
+    page.screenshot(path=FOLDER / f"{name}.png", clip=clip)
 
 
 def main() -> None:
@@ -56,6 +67,11 @@ def main() -> None:
         whole(open_page(f"/?job={several}"), "experiment")
         whole(open_page(f"/?job={single}", scheme="dark"), "overflow_dark")
         whole(open_page(f"/?job={several}", width=390, height=844), "phone")
+        page = open_page(f"/?job={jobs['Remember 100 steps']}")
+        page.get_by_role("button", name="Diagnose").click()
+        expect(page.get_by_text("The panels below show")).to_be_visible(timeout=300_000)
+        idle(page)
+        part(page, "Gradients through time", "The panels below show", "diagnosis")
         page = open_page("/runs")
         box = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
         for row in (0, 5, 9):

@@ -233,3 +233,32 @@ def test_nothing_is_wider_than_a_phone(some_runs, open_page, path, scheme):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     background = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 20, 27)"}[scheme]
+
+
+def test_a_learner_sees_why_relu_overflowed_tries_the_advice_and_is_better_off(server, open_page):
+    page = open_page()
+    page.get_by_role("button", name="Make it overflow: relu").click()
+    expect(page.get_by_text(re.compile("relu has no upper end: hidden values can grow about"))).to_be_visible()
+    expect(
+        page.get_by_text(re.compile(r"First: Iteration 11, forward pass: exp\([\d.]+\), more than float64 can hold"))
+    ).to_be_visible()
+    page.locator("[class*=st-key-try_]").get_by_role("button").first.click()
+    expect(page.locator(".st-key-knob_learning_rate input")).to_have_value("0.01")
+    expect(page.get_by_text("of the held-out samples are answered right")).to_be_visible()
+    assert set(open_store(server.store_url).runs()["outcome"]) == {"overflow", "solved"}
+
+
+def test_a_diagnosis_follows_a_click_on_the_loss(server, open_page):
+    store = open_store(server.store_url)
+    run_job(store, store.add_job(Plan.of("classic", activation=["sigmoid", "relu"], n_iterations=400)), 1)
+    page = open_page()
+    page.get_by_role("button", name="Diagnose").click()
+    expect(page.get_by_text("Identical: loss curve and final weights are the same, bit for bit.")).to_have_count(2)
+    expect(page.get_by_text("Gradients at iteration 400, back through time")).to_be_visible()
+    chart = page.locator("[class*='st-key-iteration_'][class*='_loss']").get_by_test_id("stVegaLiteChart")
+    box = chart.bounding_box()
+    chart.click(position={"x": 0.55 * box["width"], "y": 0.4 * box["height"]})
+    expect(page.get_by_text(re.compile(r"Gradients at iteration (1[5-9]\d|2[0-4]\d), back through time"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Hidden states, iteration (1[5-9]\d|2[0-4]\d)"))).to_be_visible()
+    idle(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280

@@ -268,3 +268,87 @@ def test_an_experiment_deleted_elsewhere_is_missed_without_an_error(app, empty_u
     test.run()
     assert not test.exception
     assert "does not exist any more" in test.warning[0].value
+
+
+# Why: advice and diagnosis
+
+
+def job_named(url: str, name: str):
+    return next(job for job in open_store(url).jobs() if job.name == name)
+
+
+def test_a_run_says_why_what_happened_first_and_what_to_try(app, filled_url):
+    written = texts(app(filled_url, query={"job": job_named(filled_url, "dies").id}))
+    assert "**Why:**" in written
+    assert "spectral radius" in written
+    assert re.search(
+        r"\*\*First:\*\* Iteration \d+, forward pass: .*hidden state of unit \d+, layer 1, time step \d",
+        written.replace("\\", ""),
+    )
+
+
+def test_a_try_turns_the_knobs_and_trains(app, empty_url):
+    store = open_store(empty_url)
+    run_job(store, store.add_job(Plan.of("relu", n_iterations=30)), 1)
+    test = app(empty_url)
+    run_id = store.runs()["id"][0]
+    test.button(key=f"try_{run_id}_1").click().run()
+    newest = store.jobs()[0]
+    config = newest.plan.config(0)
+    assert (config.init_scheme, config.weight_init_std, config.learning_rate) == ("he_normal", 1.0, 0.1)
+    assert (config.activation, config.n_iterations) == ("relu", 30)
+    assert test.query_params["job"] in (newest.id, [newest.id])
+    assert test.multiselect(key="knob_init_scheme").value == ["he_normal"]
+
+
+PANELS = [
+    "What happened first.",
+    "Gradients through time",
+    "Gradients at iteration",
+    "Spectrum of the recurrent matrices",
+    "Saturated and dead units",
+    "Update by weight",
+    "Hidden states",
+    "How weights, biases and gradients are spread",
+]
+
+
+def diagnosed(app, url: str, name: str) -> tuple[AppTest, str]:
+    """Diagnose the first run of a job on its page; return the page and the run's id."""
+    job = job_named(url, name)
+    test = app(url, query={"job": job.id})
+    run_id = open_store(url).runs(job.id)["id"].iloc[0]
+    test.button(key=f"diagnose_{run_id}").click().run()
+    assert not test.exception
+    return test, run_id
+
+
+def test_diagnose_shows_every_panel_with_the_same_bits(app, filled_url):
+    test, run_id = diagnosed(app, filled_url, "relu")
+    written = texts(test).replace("\\", "")
+    for panel in PANELS:
+        assert panel in written
+    assert written.count("Identical: loss curve and final weights are the same, bit for bit.") == 2  # beside its sister
+    event = open_store(filled_url).run(run_id)["overflow_iteration"]
+    assert test.select_slider(key=f"iteration_{run_id}").value == event  # opens where it happened
+    assert f"Gradients at iteration {event:,}" in written
+    assert len(test.get("vega_lite_chart")) >= 14
+
+
+def test_the_slider_and_a_click_on_the_loss_move_all_panels(app, filled_url):
+    test, run_id = diagnosed(app, filled_url, "")
+    key = f"iteration_{run_id}"
+    assert "Gradients at iteration 300" in texts(test)
+    test.select_slider(key=key).set_value(1).run()
+    assert "Gradients at iteration 1," in texts(test)
+    assert "Hidden states, iteration 1" in texts(test)
+
+
+def test_a_diagnosis_is_kept_and_others_stand_beside_it(app, filled_url):
+    test, run_id = diagnosed(app, filled_url, "")
+    assert set(test.session_state["examinations"]) >= {run_id}
+    assert test.button(key=f"diagnose_{run_id}").disabled
+    beside = test.multiselect(key=f"beside_{run_id}")
+    assert len(beside.value) == 1
+    beside.set_value([]).run()
+    assert texts(test).count("trained again") == 1
