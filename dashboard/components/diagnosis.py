@@ -145,11 +145,12 @@ def _panels(examinations: dict[str, Examination]) -> None:
     _one(examination, at)
 
 
-def _heading(text: str, reading: str) -> None:
+def _heading(text: str, *readings: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**{text}**", width="content")
         with st.popover("How to read this", type="tertiary"):
-            st.markdown(READING[reading])
+            for reading in readings:
+                st.markdown(READING[reading])
 
 
 def _iteration(examination: Examination, label: str) -> int:
@@ -264,7 +265,7 @@ def _one(examination: Examination, at: int) -> None:
         st.altair_chart(charts.states_chart(states[states["layer"] == layer]), alt="hidden states by time step and unit")
         with st.popover("The sample and the answers", type="tertiary"):
             st.dataframe(tables.example_table(diagnosis, place), hide_index=True)
-    _heading("How weights, biases and gradients are spread", "distribution")
+    _heading("How weights, biases and gradients are spread", "distribution", "histogram")
     spread, counts = tables.distribution_table(diagnosis), tables.histogram_table(diagnosis, place)
     kinds = list(dict.fromkeys(spread["kind"]))
     for column, kind in zip(st.columns(len(kinds)), kinds, strict=True):

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import sqlite3
+import sys
 import threading
 import time
 
@@ -10,6 +11,7 @@ import pytest
 
 from engine import RunConfig, train
 from studies import Plan, open_store
+from studies.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +30,21 @@ def url(tmp_path):
 @pytest.fixture
 def store(url):
     return open_store(url)
+
+
+@pytest.fixture
+def run(capfd):
+    """Run a command line in this process; return its exit code, its output and its messages."""
+
+    def call(*arguments):
+        try:
+            code = main([*arguments])
+        except SystemExit as end:  # argparse ends this way
+            code = end.code
+        sys.stdout.flush()
+        return code, *capfd.readouterr()
+
+    return call
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 
 from engine import FIELDS, RunConfig, train
 from studies import PRESETS, JobError, Plan
-from studies.cli import main
 from studies.export import read_csv, read_json
 from studies.jobs import run_job
 
@@ -27,21 +26,6 @@ def _own_store(store, monkeypatch):
     yield
     for job in store.jobs():
         store.delete_job(job.id)  # a process that still trains when its test has failed notices, and ends
-
-
-@pytest.fixture
-def run(capfd):
-    """Run a command in this process; return its exit code, its output and its messages."""
-
-    def call(*arguments):
-        try:
-            code = main([*arguments])
-        except SystemExit as end:  # argparse ends this way
-            code = end.code
-        sys.stdout.flush()
-        return code, *capfd.readouterr()
-
-    return call
 
 
 def command(*arguments, **options):

@@ -1,30 +1,16 @@
 """`python -m studies explain`."""
 
 import json
-import sys
 
 import pytest
 
 from studies import Plan
-from studies.cli import main
 from studies.jobs import run_job
 
 
 @pytest.fixture(autouse=True)
 def _own_store(store, monkeypatch):
     monkeypatch.setenv("BRINK_STORAGE", store.url)
-
-
-@pytest.fixture
-def run(capfd):
-    """Run a command in this process; return its exit code, its output and its messages."""
-
-    def call(*arguments):
-        code = main([*arguments])
-        sys.stdout.flush()
-        return code, *capfd.readouterr()
-
-    return call
 
 
 @pytest.fixture

@@ -24,18 +24,6 @@ def _own_store(store, monkeypatch):
 
 
 @pytest.fixture
-def run(capfd):
-    """Run a command in this process; return its exit code, its output and its messages."""
-
-    def call(*arguments):
-        code = main([*arguments])
-        sys.stdout.flush()
-        return code, *capfd.readouterr()
-
-    return call
-
-
-@pytest.fixture
 def run_id(store):
     """The id of the only saved run."""
     run_job(store, store.add_job(Plan.of(cell="lstm", hidden_size=3, n_iterations=30)), 1)
