@@ -11,7 +11,9 @@ import numpy as np
 from engine.config import FIELDS, RunConfig
 from engine.diagnosis import recurrent_blocks, spectrum
 from engine.errors import ConfigError
-from engine.network import initial_parameters
+from engine.evaluation import HELD_OUT_SAMPLES, evaluate, samples_at_once
+from engine.network import count_parameters, initial_parameters
+from engine.randomness import HELD_OUT_SEED, stream
 from engine.tasks import TASKS
 
 UNBOUNDED = ("relu", "leaky_relu", "elu", "softplus", "linear")
@@ -24,11 +26,14 @@ ADAM = {"optimizer": "adam", "learning_rate": 0.01}
 CLIP = {"clip_norm": 1.0}
 SLOW = 1e-3
 """A loss that moved by less than this share of where it started has not moved: the network hardly learns."""
+MOST_PRODUCTS, STEP_PRODUCTS = 5e8, 5e4
+"""Products of a number with a weight that an untrained network may cost, some tenths of a second, and what the calls of one
+time step count as."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Why, in plain words with numbers, and changed settings to try, best first; each makes a valid config."""
+    """Why, in plain words with numbers, and changed settings to try, best first; each makes another valid config."""
 
     cause: str
     tries: tuple[dict, ...] = ()
@@ -49,15 +54,17 @@ def advise(config: RunConfig, outcome: str, evidence: dict, *, overflow_iteratio
         Iterations done.
     """
     cause, tries = _ADVISERS[outcome](config, evidence, overflow_iteration, iterations)
-    possible = []
+    possible, known = [], {config}
     for changes in tries:
         full = config.to_dict() | changes
         changes = changes | {name: None for name, field in FIELDS.items() if full[name] is not None and not field.applies(full)}
         try:
-            if config.replace(**changes) != config:
-                possible.append(changes)
+            changed = config.replace(**changes)
         except ConfigError:  # out of range
             continue
+        if changed not in known:
+            possible.append(changes)
+            known.add(changed)
     return Advice(cause, tuple(possible))
 
 
@@ -118,10 +125,11 @@ def _stalled(config, evidence, first, iterations):
             f"ends of their functions, where gradients are nearly 0 (recurrent spectral radius {radius:.2g}).",
             better,
         )
-    moved = abs(evidence["start_loss"] - evidence["held_out_loss"])
-    if moved < SLOW * evidence["start_loss"]:
+    start = _untrained_loss(config)
+    moved = abs(start - evidence["held_out_loss"])
+    if moved < SLOW * start:
         return (
-            f"The loss moved by {moved:.2g} only, from {evidence['start_loss']:.4g} to {evidence['held_out_loss']:.4g}: "
+            f"The loss moved by {moved:.2g} only, from {start:.4g} to {evidence['held_out_loss']:.4g}: "
             f"{iterations:,} updates with a learning rate of {config.learning_rate:g} hardly change the answers.",
             better,
         )
@@ -168,6 +176,19 @@ def _input_deviation(config: RunConfig) -> float:
     """Return about the standard deviation of the units' inputs at the start; hidden values count as 1/2."""
     blocks = recurrent_blocks(config, initial_parameters(config))
     return float(np.sqrt(np.square(blocks).mean(axis=(-2, -1)).max() * config.hidden_size / 4))
+
+
+def _untrained_loss(config: RunConfig) -> float:
+    """Return the loss of the initial weights on the samples of `held_out_loss`; where that takes long, NaN.
+
+    `start_loss` is that of a quarter of these samples: some percent off, many times what `SLOW` is about.
+    """
+    task = TASKS[config.task]
+    per_step = count_parameters(config) + STEP_PRODUCTS * config.n_layers / samples_at_once(config)
+    if per_step * task.n_steps(config) * HELD_OUT_SAMPLES > MOST_PRODUCTS:
+        return math.nan
+    samples = task.draw(stream(HELD_OUT_SEED, "held_out"), HELD_OUT_SAMPLES, config)
+    return float(evaluate([config], initial_parameters(config)[None], samples)[1][0])
 
 
 def _fans(config: RunConfig) -> dict:

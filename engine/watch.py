@@ -21,8 +21,8 @@ class FloatingPointWatch:
 
     Attributes
     ----------
-    raised : bool
-        Whether NumPy reported an event that has not been traced yet.
+    raised, overflowed : bool
+        Whether NumPy reported an event, and an overflow among them, that has not been traced yet.
     phase, step : int
         Where the training is: a place in `PHASES`, and the time step that a cell is at.
     happened : bool
@@ -40,14 +40,14 @@ class FloatingPointWatch:
         self.first_phase, self.first_kind = np.zeros(len(known), int), np.zeros(len(known), int)
         self.hit = np.zeros(len(known), bool)
         self.phase, self.step = 0, 0
-        self.raised, self.happened, self.spreads = False, False, False
+        self.raised, self.overflowed, self.happened, self.spreads = False, False, False, False
 
     def on(self) -> np.errstate:
         """Return the context in which overflow and invalid operations are watched and never printed."""
         return np.errstate(over="call", invalid="call", divide="ignore", under="ignore", call=self._notice)
 
     def _notice(self, kind: str, flag: int) -> None:
-        self.raised = True
+        self.raised, self.overflowed = True, self.overflowed or kind == "overflow"
 
     def blame(self, values: np.ndarray, first_run: int = 0, recovers: bool = False) -> None:
         """Find the runs whose values are not finite.
@@ -61,7 +61,7 @@ class FloatingPointWatch:
         recovers : bool
             Whether the next operation makes infinite values finite again, as 1 / (1 + inf) does.
         """
-        self.raised = False
+        overflowed, self.raised, self.overflowed = self.overflowed, False, False
         others = (*range(values.ndim - 2), values.ndim - 1)
         bad = first_run + np.flatnonzero(~np.isfinite(values).all(axis=others))
         if not len(bad):
@@ -70,9 +70,9 @@ class FloatingPointWatch:
         self.spreads |= not recovers
         new = bad[~self.known[bad]]
         if len(new):
-            overflowed = np.isinf(values[..., new - first_run, :]).any(axis=others)
+            infinite = np.isinf(values[..., new - first_run, :]).any(axis=others)  # NaN may be what is left of infinities
             self.first_phase[new] = self.phase
-            self.first_kind[new] = np.where(overflowed, KINDS.index("overflow"), KINDS.index("invalid"))
+            self.first_kind[new] = np.where(infinite | overflowed, KINDS.index("overflow"), KINDS.index("invalid"))
             self.known[new] = True
 
     def next_iteration(self) -> None:

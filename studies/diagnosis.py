@@ -35,8 +35,7 @@ class Examination:
     ----------
     run : dict
         As `Store.run` returns it.
-    diagnosis : Diagnosis or None
-        None for a run without a single iteration.
+    diagnosis : Diagnosis
     black_box : BlackBox or None
         Of a run that overflowed.
     verdict : Verdict
@@ -46,7 +45,7 @@ class Examination:
     """
 
     run: dict
-    diagnosis: Diagnosis | None
+    diagnosis: Diagnosis
     black_box: BlackBox | None
     verdict: Verdict
     problem: str = ""

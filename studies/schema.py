@@ -2,7 +2,10 @@
 
 - `lab_job`: a plan and how far its training is;
 - `lab_run`: one row for each trained run, without its curves, so that the table of runs reads quickly;
-- `lab_curve`: the run's curves (a NumPy array in NumPy's own file format) and its worked examples.
+- `lab_curve`: the run's curves (a NumPy array in NumPy's own file format) and its worked examples;
+- `lab_study`: a search, the job that trains it, and the number of its study in Optuna's own tables, which stand beside;
+- `lab_chunk`: trials that were asked together, "open" while they are trained, then "done";
+- `lab_trial`: one configuration, its searched values, the sampler's notes, and what its seeds came to.
 """
 
 import math
@@ -53,6 +56,7 @@ JOBS = sa.Table(
     sa.Column("heartbeat_at", sa.Float(53), nullable=False),
     sa.Column("error", sa.Text),
     sa.Column("live", sa.LargeBinary),
+    sa.Column("kind", sa.String(16), nullable=False, server_default="plan"),
 )
 
 RUNS = sa.Table(
@@ -93,6 +97,41 @@ CURVES = sa.Table(
     sa.Column("examples", sa.Text, nullable=False),
 )
 
+STUDIES = sa.Table(
+    "lab_study",
+    METADATA,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("job_id", sa.String(32), sa.ForeignKey("lab_job.id", ondelete="CASCADE"), nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("search", sa.Text, nullable=False),
+    sa.Column("optuna_id", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Float(53), nullable=False),
+    sa.Column("note", sa.Text, nullable=False, default=""),
+)
+
+CHUNKS = sa.Table(
+    "lab_chunk",
+    METADATA,
+    sa.Column("study_id", sa.String(32), sa.ForeignKey("lab_study.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("state", sa.String(8), nullable=False),
+    sa.Column("n_trials", sa.Integer, nullable=False),
+    sa.Column("attributes", sa.Text, nullable=False),
+    sa.Column("asked_at", sa.Float(53), nullable=False),
+    sa.Column("done_at", sa.Float(53)),
+)
+
+TRIALS = sa.Table(
+    "lab_trial",
+    METADATA,
+    sa.Column("study_id", sa.String(32), sa.ForeignKey("lab_study.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("chunk", sa.Integer, nullable=False),
+    sa.Column("params", sa.Text, nullable=False),
+    sa.Column("notes", sa.Text, nullable=False),
+    sa.Column("summary", sa.Text),
+)
+
 VERSION_TABLE = "lab_alembic_version"
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration; a store at this version is opened without loading Alembic."""

@@ -18,6 +18,7 @@ from studies.errors import StoreError
 from studies.schema import HEAD, VERSION_TABLE
 from studies.store_jobs import JobRecords
 from studies.store_runs import RunRecords
+from studies.store_studies import StudyRecords
 
 STORAGE_VARIABLE = "BRINK_STORAGE"
 FILE_ENDINGS = (".db", ".sqlite")
@@ -136,8 +137,8 @@ _ADVICE = {
 }
 
 
-class Store(JobRecords, RunRecords):
-    """Jobs, runs and curves in one database. Get one from `open_store`."""
+class Store(JobRecords, RunRecords, StudyRecords):
+    """Jobs, runs, curves and studies in one database. Get one from `open_store`."""
 
     def __init__(self, engine: sa.Engine, url: str):
         self.engine, self.url = engine, url

@@ -29,6 +29,8 @@ class Job:
     ----------
     status : str
         waiting, running, stopping, finished, stopped, failed, or lost (its process is gone).
+    kind : str
+        "plan", or "search" where the job trains a study's trials; then the plan holds the search's fixed settings.
     process : str or None
         Machine and number of the process that took it last.
     rate : float or None
@@ -38,6 +40,7 @@ class Job:
     """
 
     id: str
+    kind: str
     name: str
     plan: Plan
     status: str
@@ -119,9 +122,9 @@ class JobRecords:
             raise JobError(f"expected the id of a saved job, found {job_id!r}; it may have been deleted")
         return _job(row)
 
-    def jobs(self, most: int = 100) -> list[Job]:
-        """Return the newest jobs, newest first."""
-        query = sa.select(*_COLUMNS).order_by(JOBS.c.created_at.desc(), JOBS.c.id).limit(most)
+    def jobs(self, most: int = 100, kind: str = "plan") -> list[Job]:
+        """Return the newest jobs of a kind, newest first."""
+        query = sa.select(*_COLUMNS).where(JOBS.c.kind == kind).order_by(JOBS.c.created_at.desc(), JOBS.c.id).limit(most)
         with self.reading() as connection:
             return [_job(row) for row in connection.execute(query)]
 

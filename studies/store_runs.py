@@ -72,7 +72,7 @@ def check_text(what: str, text: str) -> None:
         raise StoreError(f"{what}: expected Unicode text, found half of a surrogate pair")
 
 
-def _rows(job_id: str, results: Iterable[tuple[int, RunResult]]) -> tuple[list[dict], list[dict]]:
+def rows_of(job_id: str, results: Iterable[tuple[int, RunResult]]) -> tuple[list[dict], list[dict]]:
     """Return rows of the two tables for results, each with its number in the job."""
     runs, curves = [], []
     for number, result in results:
@@ -113,24 +113,31 @@ class RunRecords:
         JobError
             If another process has taken the job over; then nothing is written.
         """
-        runs, curves = _rows(job_id, results)
-        numbers = [run["number"] for run in runs]
+        rows = rows_of(job_id, results)
         with self.writing() as connection:
-            if connection.scalar(sa.select(JOBS.c.token).where(JOBS.c.id == job_id)) != token:
-                raise JobError(f"job {job_id} was deleted or taken over by another process")
-            old = self._in_parts(
-                connection, [RUNS.c.number, RUNS.c.id, RUNS.c.name, RUNS.c.note], RUNS.c.number, numbers, job_id
-            )
-            kept = {row.number: row for row in old}
-            for run, curve in zip(runs, curves, strict=True):
-                if run["number"] in kept:
-                    before = kept[run["number"]]
-                    run |= {"id": before.id, "name": before.name, "note": before.note}
-                    curve["run_id"] = before.id
-            self._delete(connection, [row.id for row in old])
-            if runs:
-                connection.execute(RUNS.insert(), runs)
-                connection.execute(CURVE_ROWS.insert(), curves)
+            self.check_token(connection, job_id, token)
+            self.write_results(connection, job_id, *rows)
+
+    @staticmethod
+    def check_token(connection: sa.Connection, job_id: str, token: str) -> None:
+        """Raise `JobError` if another process has taken a job over."""
+        if connection.scalar(sa.select(JOBS.c.token).where(JOBS.c.id == job_id)) != token:
+            raise JobError(f"job {job_id} was deleted or taken over by another process")
+
+    def write_results(self, connection: sa.Connection, job_id: str, runs: list[dict], curves: list[dict]) -> None:
+        """Write rows of runs and curves as part of a transaction."""
+        numbers, columns = [run["number"] for run in runs], [RUNS.c.number, RUNS.c.id, RUNS.c.name, RUNS.c.note]
+        old = self._in_parts(connection, columns, RUNS.c.number, numbers, job_id)
+        kept = {row.number: row for row in old}
+        for run, curve in zip(runs, curves, strict=True):
+            if run["number"] in kept:
+                before = kept[run["number"]]
+                run |= {"id": before.id, "name": before.name, "note": before.note}
+                curve["run_id"] = before.id
+        self._delete(connection, [row.id for row in old])
+        if runs:
+            connection.execute(RUNS.insert(), runs)
+            connection.execute(CURVE_ROWS.insert(), curves)
 
     @staticmethod
     def _in_parts(connection, columns, key, values, job_id=None) -> list[sa.Row]:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("engine", "studies", "dashboard")
 MAY_IMPORT = {
     "engine": {"engine", "numpy"},
-    "studies": {"studies", "engine", "numpy", "pandas", "sqlalchemy", "alembic", "platformdirs", "threadpoolctl"},
+    "studies": {"studies", "engine", "numpy", "pandas", "sqlalchemy", "alembic", "platformdirs", "threadpoolctl", "optuna"},
     "dashboard": {"dashboard", "studies", "engine", "streamlit", "altair", "pandas", "numpy", "platformdirs"},
 }
 """What each package may import beside the standard library."""

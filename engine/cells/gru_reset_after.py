@@ -43,6 +43,9 @@ class ResetAfterGRU(GRU):
             kept.fill(0)
         if "b_rec" in self.weights:
             np.add(kept, self.weights["b_rec"], out=kept)
+        if self.watch.raised:  # before the gates' logistic clears the flag
+            self.watch.blame(kept)
+            self.watch.blame(y)
         logistic(y[:2], self.watch)
         np.multiply(r, kept, out=self.scratch)
         np.add(n, self.scratch, out=n)

@@ -196,7 +196,7 @@ def test_an_error_while_training_is_exit_code_1(run, store, monkeypatch):
     def broken(*arguments):
         raise JobError("planted")
 
-    monkeypatch.setattr("studies.jobs._advance", broken)
+    monkeypatch.setattr("studies.driver._advance", broken)
     assert run("train", *QUICK) == (1, "", "error: planted\n")
     assert [job.status for job in store.jobs()] == ["failed"]
 

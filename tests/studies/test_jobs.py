@@ -13,7 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from engine import rough_seconds, train
-from studies import JobError, Plan, StoreError, jobs, open_store
+from studies import JobError, Plan, StoreError, open_store
+from studies import driver as training
 from studies.jobs import _READY, launch, prepare, resume, run_job, start
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ def _nothing_goes_on(store):
 @pytest.fixture
 def small_pool(monkeypatch):
     """Let even the smallest job have worker processes."""
-    monkeypatch.setattr(jobs, "WORTH_A_POOL", 0)
+    monkeypatch.setattr(training, "WORTH_A_POOL", 0)
 
 
 def bits(store, job_id):
@@ -192,7 +193,7 @@ def test_a_job_whose_worker_is_killed_still_finishes_with_the_same_bits(store, u
 
 
 def test_a_job_whose_workers_die_again_and_again_fails_with_a_question(store, small_pool, monkeypatch):
-    monkeypatch.setattr(jobs, "MOST_DEATHS", 1)
+    monkeypatch.setattr(training, "MOST_DEATHS", 1)
     job_id = store.add_job(Plan.of(hidden_size=[3, 4], n_iterations=1_000_000))
 
     def kill_one(share):
@@ -226,7 +227,7 @@ def test_an_error_in_training_is_written_into_the_job_and_raised(store, monkeypa
     def broken(*arguments):
         raise ZeroDivisionError("planted <b>'error'</b>")
 
-    monkeypatch.setattr(jobs, "_advance", broken)
+    monkeypatch.setattr(training, "_advance", broken)
     job_id = store.add_job(PLAN)
     with pytest.raises(ZeroDivisionError, match="planted"):
         run_job(store, job_id, 1)
@@ -268,7 +269,7 @@ def test_a_driver_whose_job_is_deleted_stops_without_writing(store, sql):
 
 
 def test_a_driver_whose_job_is_taken_over_stops_without_writing(store, sql, monkeypatch):
-    monkeypatch.setattr(jobs, "BEAT_SECONDS", 600)  # as if it had hung so long that another one thought it lost
+    monkeypatch.setattr(training, "BEAT_SECONDS", 600)  # as if it had hung so long that another one thought it lost
     job_id, tokens = store.add_job(PLAN), []
 
     def take_over(share):
@@ -284,14 +285,14 @@ def test_a_driver_whose_job_is_taken_over_stops_without_writing(store, sql, monk
 
 
 def test_signs_of_life_are_given_however_long_a_slice_takes(store, sql, until, monkeypatch):
-    monkeypatch.setattr(jobs, "BEAT_SECONDS", 0.05)
-    advance, job_id, seen = jobs._advance, store.add_job(Plan.of(n_iterations=5)), set()
+    monkeypatch.setattr(training, "BEAT_SECONDS", 0.05)
+    advance, job_id, seen = training._advance, store.add_job(Plan.of(n_iterations=5)), set()
 
     def slow(*arguments):
         until(lambda: seen.update(sql(store, "SELECT heartbeat_at FROM lab_job")) or len(seen) >= 4)
         return advance(*arguments)
 
-    monkeypatch.setattr(jobs, "_advance", slow)
+    monkeypatch.setattr(training, "_advance", slow)
     assert run_job(store, job_id, 1) == "finished"
 
 
@@ -373,7 +374,7 @@ def test_a_second_process_leaves_a_running_job_alone_and_says_so_in_the_log(stor
 def test_a_killed_job_is_lost_within_15_seconds_and_resumes_without_losing_or_doubling_a_run(store, until):
     plan = Plan.of(hidden_size=[2, 3, 4, 5], n_iterations=4000, seed=range(26))  # worth a pool, some seconds long
     job_id = store.add_job(plan)
-    assert sum(map(rough_seconds, plan.configs())) >= jobs.WORTH_A_POOL
+    assert sum(map(rough_seconds, plan.configs())) >= training.WORTH_A_POOL
     process = launch(store, job_id)
     until(lambda: store.finished_numbers(job_id))
     process.kill()

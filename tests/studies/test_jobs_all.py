@@ -3,7 +3,7 @@
 import pytest
 
 from engine import ACTIVATIONS, CELLS, TASKS, stacks
-from studies import Plan, jobs, open_store
+from studies import Plan, driver, open_store
 from studies.jobs import run_job
 
 EVERYTHING = Plan.of(
@@ -46,7 +46,7 @@ def test_the_plan_of_everything_has_every_cell_and_task():
 
 @PLANS
 def test_worker_processes_give_the_same_fingerprints(plan, alone, store, monkeypatch):
-    monkeypatch.setattr(jobs, "WORTH_A_POOL", 0)
+    monkeypatch.setattr(driver, "WORTH_A_POOL", 0)
     assert len(stacks(plan.configs(), 2)) >= 2  # enough for both
     job_id = store.add_job(plan)
     assert run_job(store, job_id, 2) == "finished"

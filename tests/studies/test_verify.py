@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine import CELLS, CURVES, ENGINE_VERSION, TASKS, Population, RunConfig
-from studies import Plan, jobs
+from studies import Plan, driver
 from studies.jobs import run_job
 from studies.verify import SLICE, verify
 
@@ -50,14 +50,14 @@ def test_runs_of_every_cell_are_identical_whoever_they_were_trained_with(task, t
 
 
 def test_runs_trained_by_worker_processes_are_identical(trained, monkeypatch):
-    monkeypatch.setattr(jobs, "WORTH_A_POOL", 0)
+    monkeypatch.setattr(driver, "WORTH_A_POOL", 0)
     runs = trained(Plan.of(**SHORT | {"hidden_size": [3, 20]}, cell=["rnn", "lstm"], seed=[1, 2]), n_workers=2)
     assert [verify(run).sentence for run in runs] == [IDENTICAL] * 8
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm_peephole", "gru"])
 def test_a_stopped_run_is_identical_as_far_as_it_was_trained(cell, store, monkeypatch):
-    monkeypatch.setattr(jobs, "SLICE_SECONDS", 0.005)
+    monkeypatch.setattr(driver, "SLICE_SECONDS", 0.005)
     job_id = store.add_job(Plan.of(cell=cell, hidden_size=4, n_iterations=4000, optimizer="adam", schedule="cosine"))
     assert run_job(store, job_id, 1, lambda share: store.request_stop(job_id) if share > 0.1 else None) == "stopped"
     (run,) = (store.run(run_id) for run_id in store.runs(job_id)["id"])

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from studies import Plan, jobs
+from studies import Plan, driver
 from studies.jobs import run_job
 from studies.workers import DeadWorkerError, Here, Worker, done
 
@@ -83,7 +83,7 @@ def test_work_in_this_process_is_done_before_anybody_waits():
 
 
 def test_a_job_whose_worker_is_killed_half_way_through_its_answer_finishes_with_the_same_bits(store, monkeypatch):
-    monkeypatch.setattr(jobs, "WORTH_A_POOL", 0)
+    monkeypatch.setattr(driver, "WORTH_A_POOL", 0)
     plan = Plan.of(hidden_size=[3, 4], n_iterations=60, seed=range(150))  # states larger than what a pipe holds
     answer, killed = Worker.answer, []
 
