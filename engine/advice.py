@@ -111,7 +111,7 @@ def _unstable(config, evidence, first, iterations):
     return (
         f"The loss had come down to {evidence['best_loss']:.3g} and went back to {evidence['held_out_loss']:.3g}: steps that "
         "were right at first are too long near the solution, or one exploding gradient threw the weights away.",
-        [{"learning_rate": _round(config.learning_rate / 10)}, CLIP, ADAM, {"schedule": "cosine"}],
+        [ADAM, {"learning_rate": _round(config.learning_rate / 10)}, {"schedule": "cosine"}, CLIP],
     )
 
 
@@ -146,7 +146,7 @@ def _stalled(config, evidence, first, iterations):
     return (
         f"The loss, {evidence['held_out_loss']:.3g}, stayed near that of a constant answer, {evidence['baseline']:.3g}, for "
         f"{iterations:,} iterations.",
-        [*better, {"n_iterations": 4 * config.n_iterations}],
+        better,
     )
 
 
@@ -154,7 +154,7 @@ def _learning(config, evidence, first, iterations):
     return (
         f"The loss came down from {evidence['start_loss']:.3g} to {evidence['held_out_loss']:.3g}, and "
         f"{evidence['accuracy']:.1%} of the answers are right: on its way, not there yet.",
-        [{"n_iterations": 4 * config.n_iterations}, ADAM, {"hidden_size": 2 * config.hidden_size}],
+        [ADAM, {"hidden_size": 2 * config.hidden_size}, {"n_iterations": 4 * config.n_iterations}],
     )
 
 

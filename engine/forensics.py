@@ -157,6 +157,9 @@ def black_box(config: RunConfig, iteration: int, show: Callable[[float], None] =
     replay, trail = Replay(config), []
     replay.look(range(iteration - TRAIL, iteration), lambda work: trail.append(_state(replay, work)))
     replay.advance_to(iteration - 1, show)
+    if replay.events["count"].any():
+        before = int(replay.events["iteration"].max())
+        raise ConfigError(f"expected the first overflow at iteration {iteration}, found one at {before}; ask for that")
     again, found = copy.deepcopy(replay), None
     if replay.active and replay.iteration == iteration - 1:
         tracer, at_the_event = _trace(replay, None)

@@ -3,7 +3,8 @@
 The verdict is made of three losses, all per sample, summed over the time steps:
 
 - start and held-out: on held-out samples, before the first update and after the last;
-- best: the lowest that the training loss came, averaged over 5 % of the run and at least 100 samples.
+- best: the lowest that the training loss came, averaged over 5 % of the run and at least 100 samples; of a run with a pool
+  the held-out loss at its points, because its training loss tells what it knows by heart.
 
 `baseline` is what the best constant answer scores, so that "learned" means something.
 """

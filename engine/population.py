@@ -107,6 +107,7 @@ class Population:
         n_points = min(LOG_POINTS, self.n_iterations)
         self.log_at = np.rint(np.linspace(0, self.n_iterations, n_points + 1)).astype(int)[1:].tolist()
         self.curves = np.full((n_runs, n_points, len(CURVES)), np.nan)
+        self.tested = np.full((n_runs, n_points), np.nan)  # held-out losses of runs with a pool
         self.n_logged = 0
         self.events = np.zeros(n_runs, [(name, int) for name in ("iteration", "phase", "kind", "count")])
         self.n_lost, self.seconds = np.zeros(n_runs, int), np.zeros(n_runs)
@@ -285,8 +286,9 @@ class Population:
         everywhere = range(len(self.rows)) if isinstance(rows, slice) else rows
         pooled = [row for row in everywhere if self._source(self.rows[row]) in self.pools]
         if pooled:  # fresh samples of a pool are no test
-            accuracy = self._evaluate(pooled, START_SAMPLES)[0]
-            self.curves[[self.rows[row] for row in pooled], self.n_logged, CURVES.index("accuracy")] = accuracy
+            accuracy, loss, _ = self._evaluate(pooled, START_SAMPLES)
+            runs = [self.rows[row] for row in pooled]
+            self.curves[runs, self.n_logged, CURVES.index("accuracy")], self.tested[runs, self.n_logged] = accuracy, loss
 
     def _evaluate(self, rows, n_samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return accuracy (rows,), loss (rows,) and first answers (K, N_EXAMPLES, rows, O) on held-out samples."""
@@ -308,6 +310,7 @@ class Population:
                 status=status,
                 iterations=self.iteration,
                 curves=self.curve(run),
+                tested=self.tested[run, : len(self.curve(run))] if config.pool_size else None,
                 start_loss=float(self.start_loss[run]),
                 held_out_loss=float(loss[i]),
                 baseline=self.task.baseline(config),

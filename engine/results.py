@@ -81,20 +81,21 @@ class RunResult:
 
 
 def make_result(
-    config, *, status, iterations, curves, start_loss, held_out_loss, baseline, accuracy, overflow, weights, examples
+    config, *, status, iterations, curves, tested, start_loss, held_out_loss, baseline, accuracy, overflow, weights, examples
 ) -> RunResult:
-    """Judge a run that ended and put its result together."""
+    """Judge a run that ended and put its result together.
+
+    `tested` are held-out losses by point of a run with a pool, whose training losses say what it knows by heart; else None.
+    """
     losses = curves[:, CURVES.index("loss")]
     points_needed = math.ceil(SMOOTHING_SAMPLES * len(losses) / max(1, iterations * config.batch_size))
-    means = smoothed(losses, least=points_needed)
-    final = float(means[-1]) if len(means) else start_loss
-    best = float(np.min(means, initial=math.inf, where=np.isfinite(means)))
-    best = best if math.isfinite(best) else math.nan
+    final, best = _last_and_lowest(losses, points_needed, start_loss)
+    judged_final, judged_best = (final, best) if tested is None else _last_and_lowest(tested, 1, start_loss)
     evidence = {
         "start_loss": start_loss,
         "held_out_loss": held_out_loss,
-        "final_loss": final,
-        "best_loss": best,
+        "final_loss": judged_final,
+        "best_loss": judged_best,
         "baseline": baseline,
         "accuracy": accuracy,
         "overflow_iterations": overflow.count if overflow else 0,
@@ -117,6 +118,13 @@ def make_result(
         n_parameters=weights.size,
         fingerprint=fingerprint(losses, weights),
     )
+
+
+def _last_and_lowest(losses: np.ndarray, least: int, start_loss: float) -> tuple[float, float]:
+    """Return the last average of a curve of losses, and its lowest finite one (NaN if none is)."""
+    means = smoothed(losses, least=least)
+    lowest = float(np.min(means, initial=math.inf, where=np.isfinite(means)))
+    return float(means[-1]) if len(means) else start_loss, lowest if math.isfinite(lowest) else math.nan
 
 
 def fingerprint(losses: np.ndarray, weights: np.ndarray) -> str:

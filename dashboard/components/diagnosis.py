@@ -12,7 +12,7 @@ from dashboard.charts.curves import curve_chart
 from dashboard.charts.diagnosis import READING
 from dashboard.charts.outcomes import word
 from dashboard.components.session import literal, the_store
-from engine import BlackBox, ConfigError, RunConfig
+from engine import Advice, BlackBox, ConfigError, RunConfig
 from studies import diagnosis as tables
 from studies.diagnosis import Examination, advice, config_of, examine, explain_overflow, seconds_to_explain
 from studies.plans import describe
@@ -27,7 +27,7 @@ AT_ONCE_SECONDS = 0.7
 
 def advice_lines(run: dict, train: Callable[[RunConfig], None] | None) -> None:
     """Say what probably made a run end as it did, and offer what to try; without `train` only in words."""
-    config, found = config_of(run), advice(run)
+    config, found = config_of(run), _advice(run["id"], run["iterations"], run)
     st.markdown(f"**Why:** {literal(found.cause)}")
     if run["overflow_count"] and seconds_to_explain(run) < AT_ONCE_SECONDS:
         box = _black_box(run["id"], run["overflow_iteration"], run)
@@ -46,6 +46,11 @@ def advice_lines(run: dict, train: Callable[[RunConfig], None] | None) -> None:
                 st.button(
                     literal(text), key=key, on_click=train, args=(config.replace(**changes),), help="Train with this change."
                 )
+
+
+@st.cache_data(show_spinner=False, max_entries=200)
+def _advice(run_id: str, iterations: int, _run: dict) -> Advice:
+    return advice(_run)
 
 
 @st.cache_data(show_spinner=False, max_entries=200)

@@ -13,7 +13,7 @@ import pytest
 
 import engine.population
 from benchmarks.plain_loop import FUNCTIONS, draw_pairs, initial_weights, plain_iteration
-from engine import CELLS, OPTIMIZERS, ConfigError, Population, RunConfig, fitting
+from engine import CELLS, OPTIMIZERS, ConfigError, Population, RunConfig, fitting, train
 from engine.forensics import black_box
 from engine.network import Network, parameter_shapes
 
@@ -378,3 +378,10 @@ def test_an_error_on_the_way_leaves_no_trace(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         black_box(VIOLENT, 42)
     assert sys.gettrace() is before
+
+
+def test_a_later_event_is_not_taken_for_the_first():
+    config = RunConfig(activation="relu", n_iterations=300)
+    assert train([config])[0].overflow.iteration == 11
+    with pytest.raises(ConfigError, match=r"expected the first overflow at iteration 100, found one at 11; ask for that"):
+        black_box(config, 100)

@@ -254,3 +254,13 @@ def test_results_carry_the_evidence_behind_their_outcome():
     assert result.evidence["overflow_iterations"] == 0
     assert result.evidence["weights_finite"] is True
     assert result.evidence["start_loss"] == pytest.approx(1.0, abs=0.7)
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_what_is_learned_by_heart_was_never_won_and_so_cannot_be_lost(seed):
+    """Ten samples again and again: the training loss falls to a hundredth, fresh samples stay near guessing all the time."""
+    (run,) = train([RunConfig(seed=seed, pool_size=10, bits=4, n_iterations=2000, learning_rate=0.5)])
+    assert run.best_loss < 0.03 * run.evidence["baseline"]
+    assert run.evidence["best_loss"] > 0.75 * run.evidence["baseline"]
+    assert abs(run.evidence["final_loss"] - run.evidence["held_out_loss"]) < 0.15 * run.evidence["baseline"]
+    assert run.outcome in ("stalled", "learning")
