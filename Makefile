@@ -29,6 +29,8 @@ lint: .venv/installed-for-tests
 bench: .venv/installed
 	.venv/bin/python benchmarks/population.py
 	.venv/bin/python benchmarks/store.py
+	.venv/bin/python benchmarks/forensics.py
+	.venv/bin/python benchmarks/outcomes.py
 	.venv/bin/python benchmarks/peers.py
 
 screenshots: .venv/installed-for-tests

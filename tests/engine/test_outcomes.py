@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from engine import CURVES, OUTCOMES, TASKS, Population, RunConfig
+from engine import CURVES, OUTCOMES, TASKS, Population, RunConfig, train
 from engine.outcomes import (
     DIVERGED_OF_BASELINE,
     DIVERGED_OF_START,
