@@ -5,8 +5,9 @@ import streamlit as st
 from dashboard.components.session import warm_up
 
 PAGES = {
-    "experiment": st.Page("pages/experiment.py", title="Experiment", icon=":material/experiment:", default=True),
-    "runs": st.Page("pages/runs.py", title="Runs", icon=":material/table_rows:"),
+    "experiment": st.Page("views/experiment.py", title="Experiment", icon=":material/experiment:", default=True),
+    "studies": st.Page("views/studies.py", title="Studies", icon=":material/travel_explore:"),
+    "runs": st.Page("views/runs.py", title="Runs", icon=":material/table_rows:"),
 }
 
 st.set_page_config(page_title="Brink", page_icon="📉", layout="wide")

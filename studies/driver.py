@@ -97,6 +97,11 @@ class Driver:
         self.waiting += [_Chunk([numbers[i] for i in group], [configs[i] for i in group]) for group in groups]
         self.waiting.sort(key=lambda chunk: min(chunk.numbers))
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something left that is not lined up yet."""
+        return False
+
     def refill(self) -> bool:
         """Line up more once everything is trained; return whether there is more."""
         return False
@@ -116,7 +121,7 @@ class Driver:
                 self.save([chunk for chunk in ready if chunk.ended])
                 ready = [chunk for chunk in ready if not chunk.ended]
                 self._beat(ready)
-        if self.stopping.is_set() and (ready or self.waiting):
+        if self.stopping.is_set() and (ready or self.waiting or self.has_more):
             self.save(ready, stopped=True)
             return "stopped"
         return "finished"
@@ -222,12 +227,17 @@ class SearchDriver(Driver):
                 )
             self._line_up_trials()
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there are trials that were not asked yet."""
+        return self.mirror.n_asked < self.study.search.n_trials
+
     def refill(self) -> bool:
         """Ask the next chunk of trials."""
-        search, n_asked = self.study.search, self.mirror.n_asked
-        n = min(search.batch, search.n_trials - n_asked)
-        if n <= 0:
+        search = self.study.search
+        if not self.has_more:
             return False
+        n = min(search.batch, search.n_trials - self.mirror.n_asked)
         self.proposals = self.mirror.ask(self.chunk, n)
         self.store.open_chunk(self.study, self.token, self.chunk, self.proposals, self.mirror.attributes)
         self._line_up_trials()

@@ -139,4 +139,5 @@ def wilson(n_hits: int, n: int) -> tuple[float, float]:
     share, square = n_hits / n, Z * Z / n
     middle = share + square / 2
     reach = Z * math.sqrt(share * (1 - share) / n + square / (4 * n))
-    return max(0.0, (middle - reach) / (1 + square)), min(1.0, (middle + reach) / (1 + square))
+    low, high = (middle - reach) / (1 + square), (middle + reach) / (1 + square)
+    return low if n_hits else 0.0, high if n_hits < n else 1.0  # exactly, whatever rounding does

@@ -32,13 +32,15 @@ class Proposal(NamedTuple):
 def distributions(search: Search) -> dict[str, BaseDistribution]:
     """Return a space as Optuna knows it."""
     known: dict[str, BaseDistribution] = {}
-    for name, part in search.space.items():
-        if isinstance(part, Choices):
-            known[name] = CategoricalDistribution(part.values)
-        elif FIELDS[name].kind == "int":
-            known[name] = IntDistribution(part.low, part.high, log=part.log, step=int(part.step or 1))
-        else:
-            known[name] = FloatDistribution(part.low, part.high, log=part.log, step=part.step)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The distribution is specified by", UserWarning)  # the last step may end below high
+        for name, part in search.space.items():
+            if isinstance(part, Choices):
+                known[name] = CategoricalDistribution(part.values)
+            elif FIELDS[name].kind == "int":
+                known[name] = IntDistribution(part.low, part.high, log=part.log, step=int(part.step or 1))
+            else:
+                known[name] = FloatDistribution(part.low, part.high, log=part.log, step=part.step)
     return known
 
 

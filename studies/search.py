@@ -44,12 +44,14 @@ class Range:
         """Return at most n values, evenly spread, both ends in."""
         if self.step:
             count = int((self.high - self.low) / self.step + 1e-9) + 1
-            places = sorted({round(i * (count - 1) / max(1, n - 1)) for i in range(min(n, count))})
-            values = [self.low + place * self.step for place in places]
+            n = min(n, count)
+            places = sorted({round(i * (count - 1) / max(1, n - 1)) for i in range(n)})
+            values = [min(self.low + place * self.step, self.high) for place in places]  # 3 x 0.1 is above 0.3
         else:
             ends = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
             values = [ends[0] + (ends[1] - ends[0]) * i / max(1, n - 1) for i in range(n)]
             values = [min(max(math.exp(v) if self.log else v, self.low), self.high) for v in values]
+            values[0], values[-1] = self.low, self.high  # exp(log(0.001)) is not 0.001
         return sorted({round(v) for v in values}) if whole else list(dict.fromkeys(values))
 
 
@@ -111,9 +113,13 @@ class Search:
     points: int = 5
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "objectives", tuple(self.objectives))
         if not isinstance(self.name, str) or not self.name.strip():
             raise PlanError("name: expected some text, found none; a study is found again by its name")
+        for what, kinds in (("fixed", dict), ("space", dict), ("objectives", (list, tuple))):
+            if not isinstance(getattr(self, what), kinds):
+                wanted = "settings with their values" if kinds is dict else "a list of names"
+                raise PlanError(f"{what}: expected {wanted}, found {getattr(self, what)!r}")
+        object.__setattr__(self, "objectives", tuple(self.objectives))
         if not self.space:
             raise PlanError("space: expected one or more settings to search, found none")
         for name in (*self.fixed, *self.space):
@@ -127,10 +133,12 @@ class Search:
         for what, names in (("objective", self.objectives), ("sampler", (self.sampler,))):
             known = {"objective": OBJECTIVES, "sampler": SAMPLERS}[what]
             for name in names:
-                if name not in known:
+                if not isinstance(name, str) or name not in known:
                     raise unknown_name(what, name, known)
         if not 1 <= len(self.objectives) <= 2 or len(set(self.objectives)) < len(self.objectives):
             raise PlanError(f"objectives: expected one, or two different ones, found {', '.join(self.objectives) or 'none'}")
+        if self.sampler == "cmaes" and len(self.objectives) > 1:
+            raise PlanError("sampler: expected one that can follow two objectives, found cmaes; tpe can")
         for name, least, most in (
             ("n_trials", 1, MOST_TRIALS),
             ("n_seeds", 1, MOST_SEEDS),
@@ -244,6 +252,8 @@ class Search:
 def _part(name: str, part: object) -> Range | Choices:
     """Return a range or choices from plain values."""
     if isinstance(part, list):
+        if any(isinstance(value, (list, dict)) for value in part):
+            raise PlanError(f"{name}: expected plain values as choices, found {part!r}")
         return Choices(part)
     if isinstance(part, dict) and {"low", "high"} <= set(part) <= {f.name for f in dataclasses.fields(Range)}:
         return Range(**part)
@@ -255,6 +265,8 @@ def _part(name: str, part: object) -> Range | Choices:
 def _checked(name: str, part: Range | Choices) -> Range | Choices:
     """Return a part of a space with checked values."""
     kind = FIELDS[name].kind
+    if not isinstance(part, (Range, Choices)):
+        raise PlanError(f"{name}: expected a Range or Choices, found {part!r}")
     if isinstance(part, Choices):
         if not part.values:
             raise PlanError(f"{name}: expected one or more choices, found none")
@@ -264,15 +276,23 @@ def _checked(name: str, part: Range | Choices) -> Range | Choices:
     low, high = check_value(name, part.low), check_value(name, part.high)
     if low is None or high is None or not low < high:
         raise PlanError(f"{name}: expected low below high, found {part.low} and {part.high}")
+    if not isinstance(part.log, bool):
+        raise PlanError(f"{name}: expected log to be true or false, found {part.log!r}")
     if part.log and low <= 0:
         raise PlanError(f"{name}: expected a range above 0 for log, found it starts at {part.low}")
     if part.log and part.step:
         raise PlanError(f"{name}: expected log or step, found both")
-    if part.step is not None and not 0 < part.step <= high - low:
-        raise PlanError(f"{name}: expected a step above 0 and at most {high - low:g}, found {part.step}")
+    if part.step is not None and not _is_step(part.step, high - low):
+        raise PlanError(f"{name}: expected a step above 0 and at most {high - low:g}, found {part.step!r}")
     if kind == "int" and part.step is not None and part.step != int(part.step):
         raise PlanError(f"{name}: expected a whole step, found {part.step}")
-    return Range(low, high, bool(part.log), part.step)
+    return Range(low, high, part.log, part.step)
+
+
+def _is_step(step: object, width: float) -> bool:
+    """Return whether a number fits into a range once or more, and not so often that it vanishes beside the range's ends."""
+    is_number = isinstance(step, (int, float)) and not isinstance(step, bool)
+    return is_number and 0 < step <= width and width / step < 2**53
 
 
 TEMPLATES: dict[str, dict] = {

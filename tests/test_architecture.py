@@ -17,7 +17,7 @@ MAY_IMPORT = {
 """What each package may import beside the standard library."""
 MAY_NOT_IMPORT = {
     "dashboard/charts": {"streamlit", "studies"},
-    "dashboard/pages": {"sqlalchemy", "numpy", "math"},
+    "dashboard/views": {"sqlalchemy", "numpy", "math"},
 }
 """Charts know neither the page they stand on nor the store; pages neither query nor compute."""
 TOP = {"dashboard", "engine", "studies", "tests", "benchmarks", "requirements.txt", "README.md", "CHANGELOG.md", "LICENSE"}
@@ -123,9 +123,9 @@ def test_the_repository_s_top_holds_nothing_that_does_not_belong_there():
         ("dashboard/charts/bad.py", "from studies import Store", "studies"),
         ("dashboard/charts/bad.py", "import streamlit as st", "streamlit"),
         ("dashboard/charts.py", "import streamlit as st", "streamlit"),
-        ("dashboard/pages/bad.py", "import math", "math"),
-        ("dashboard/pages/deep/bad.py", "import numpy.linalg as la", "numpy"),
-        ("dashboard/pages/bad.py", "from sqlalchemy import select", "sqlalchemy"),
+        ("dashboard/views/bad.py", "import math", "math"),
+        ("dashboard/views/deep/bad.py", "import numpy.linalg as la", "numpy"),
+        ("dashboard/views/bad.py", "from sqlalchemy import select", "sqlalchemy"),
     ],
 )
 def test_a_planted_breach_is_found(place, text, name, tmp_path):
@@ -137,7 +137,7 @@ def test_what_the_layers_may_import_is_no_breach(tmp_path):
     plant(tmp_path, "engine/fine.py", "import math\nimport numpy as np\nfrom engine import cells\nfrom . import tasks")
     plant(tmp_path, "studies/fine.py", "import sqlite3\nfrom engine import train\nfrom studies.store import Store")
     plant(
-        tmp_path, "dashboard/pages/fine.py", "import streamlit as st\nfrom studies import Store\nfrom dashboard import charts"
+        tmp_path, "dashboard/views/fine.py", "import streamlit as st\nfrom studies import Store\nfrom dashboard import charts"
     )
     plant(tmp_path, "dashboard/charts/fine.py", "import altair as alt\nimport numpy as np\nfrom engine import CURVES")
     assert breaches(tmp_path) == []

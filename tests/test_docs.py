@@ -24,7 +24,7 @@ def test_the_engine_readme_names_every_setting_scheme_optimizer_and_curve(name):
     assert f"`{name}`" in ENGINE
 
 
-@pytest.mark.parametrize("page", [path.stem for path in (ROOT / "dashboard" / "pages").glob("*.py")])
+@pytest.mark.parametrize("page", [path.stem for path in (ROOT / "dashboard" / "views").glob("*.py")])
 def test_the_readme_names_every_page(page):
     assert f"**{page.capitalize()}**" in README
 

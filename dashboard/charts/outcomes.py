@@ -18,7 +18,7 @@ class Look(NamedTuple):
 LOOKS = {
     "solved": Look("#009E73", "✓", "circle", "green"),
     "learning": Look("#56B4E9", "↘", "triangle-down", "blue"),
-    "stalled": Look("#8A8F98", "–", "stroke", "gray"),
+    "stalled": Look("#8A8F98", "–", "M-1,-0.3H1V0.3H-1Z", "gray"),
     "unstable": Look("#CC79A7", "≈", "square", "violet"),
     "diverged": Look("#E69F00", "↗", "diamond", "orange"),
     "overflow": Look("#D55E00", "∞", "cross", "red"),

@@ -52,7 +52,7 @@ def overlay(runs: pd.DataFrame) -> None:
         diagnosis_section(runs, first["id"])
     ids = ",".join(runs["id"].head(50))
     st.page_link(
-        "pages/experiment.py",
+        "views/experiment.py",
         label="Open as an experiment" if len(runs) == 1 else "Lay these over an experiment",
         query_params={"job": first["job_id"], "with": ids},
         icon=":material/experiment:",

@@ -262,3 +262,10 @@ def test_a_diagnosis_follows_a_click_on_the_loss(server, open_page):
     expect(page.get_by_text(re.compile(r"Hidden states, iteration (1[5-9]\d|2[0-4]\d)"))).to_be_visible()
     idle(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+@pytest.mark.parametrize("path", ["/runs", "/studies"])
+def test_a_link_into_the_app_works_as_a_servers_very_first_address(open_page, path):
+    page = open_page(path)
+    expect(page.get_by_role("link", name="Experiment")).to_be_visible()
+    expect(page.get_by_test_id("stSidebar")).to_have_count(0)

@@ -11,7 +11,7 @@ from studies import PRESETS, open_store
 from studies.jobs import run_job
 from studies.plans import Plan
 
-PAGES = {"experiment": None, "runs": "pages/runs.py"}
+PAGES = {"experiment": None, "runs": "views/runs.py"}
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ table = the_store().runs()
 st.header("Runs", anchor=False)
 if table.empty:
     st.markdown("No run is saved yet. Every training is kept here by itself: start one on the Experiment page.")
-    st.page_link("pages/experiment.py", label="Go to the experiment", icon=":material/experiment:")
+    st.page_link("views/experiment.py", label="Go to the experiment", icon=":material/experiment:")
     st.stop()
 
 shown = filtered(table, filter_controls(table))

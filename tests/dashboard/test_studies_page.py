@@ -1,0 +1,172 @@
+"""The Studies page, through Streamlit's own test tool."""
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from studies import open_store
+from studies.jobs import run_job
+from studies.search import Choices, Range, Search, template
+
+
+@pytest.fixture(scope="module")
+def studied_url(tmp_path_factory):
+    """A store with two studies, one of them with two objectives; tests must not change it."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('studied') / 'brink.db'}"
+    store = open_store(url)
+    space = {"learning_rate": Range(0.01, 100, log=True), "activation": Choices(["sigmoid", "relu"])}
+    shared = {"space": space, "fixed": {"n_iterations": 60, "hidden_size": 4}, "n_trials": 12, "batch": 6}
+    for search in (Search(name="one", **shared, n_seeds=2), Search(name="two <b>*", **shared, objectives=("accuracy", "cost"))):
+        run_job(store, store.study(store.add_study(search)).job.id, 1)
+    return url
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """Return a function that opens the page on a store."""
+
+    def open_page(url: str, study: str | None = None) -> AppTest:
+        monkeypatch.setenv("BRINK_STORAGE", url)
+        test = AppTest.from_file("../../dashboard/app.py", default_timeout=60)
+        test.run()
+        if study:
+            test.query_params["study"] = study
+        test.switch_page("views/studies.py").run()
+        assert not test.exception
+        return test
+
+    return open_page
+
+
+def texts(test: AppTest) -> str:
+    kinds = ("markdown", "caption", "header", "subheader")
+    return " ".join(element.value for kind in kinds for element in getattr(test, kind)).replace("\\", "")
+
+
+def typed(test: AppTest, **values) -> AppTest:
+    """Type into the form; the table of the space is given as rows."""
+    for name, value in values.items():
+        if name == "rows":
+            columns = ["on", "setting", "low", "high", "log", "choices"]
+            test.session_state["study_space"] = pd.DataFrame(value, columns=columns)
+            test.session_state["study_version"] += 1
+        else:
+            test.session_state[f"study_{name}"] = value
+    return test.run()
+
+
+def test_an_empty_store_offers_a_form_that_can_be_started_at_once(page, empty_url):
+    test = page(empty_url)
+    assert test.text_input(key="study_name").value == "A quick look"
+    assert test.button(key="study_start").label == "Start study (64 runs)"
+    assert not test.button(key="study_start").disabled
+
+
+RATE = (True, "learning_rate", "0.01", "1", True, "")
+WRONG = [
+    ({"name": " "}, "name: expected some text"),
+    ({"rows": []}, "space: expected one or more settings to search, found none"),
+    ({"rows": [(False, "learning_rate", "0.01", "1", True, "")]}, "space: expected one or more settings"),
+    ({"rows": [RATE, RATE]}, "learning_rate: expected it once, found it twice"),
+    ({"rows": [(True, "learning_rate", "1", "0.1", True, "")]}, "learning_rate: expected low below high, found 1.0 and 0.1"),
+    ({"rows": [(True, "weight_init_std", "0", "1", True, "")]}, "weight_init_std: expected"),
+    (
+        {"rows": [(True, "learning_rate", "0.1", "1", True, "0.5")]},
+        "learning_rate: expected from and to, or choices, found both",
+    ),
+    ({"rows": [(True, "learning_rate", "", "1", True, "")]}, "learning_rate: expected"),
+    ({"rows": [(True, "activation", "a", "b", False, "")]}, "activation: "),
+    ({"rows": [(True, "activation", "", "", False, "tahn")]}, "tanh"),
+    ({"fixed": "n_iterations"}, "fixed settings: expected name = value on each line, found 'n_iterations'"),
+    ({"fixed": "n_iterations = 5\nn_iterations = 6"}, "fixed settings: expected n_iterations once, found it twice"),
+    ({"fixed": "n_iterations = 5, 6"}, "expected one value of n_iterations, found 2; search it instead"),
+    ({"fixed": "learning_rate = 0.1"}, "learning_rate: expected it fixed or searched, found it as both"),
+    (
+        {"rows": [(True, "hidden_size", "1", "4", False, "")]},
+        "n_trials: expected at most 4, which is all that the space has, found 64",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG)
+def test_what_is_wrong_is_said_before_anything_starts(page, empty_url, changes, message):
+    test = typed(page(empty_url), **changes)
+    (problem,) = [element.value for element in test.markdown if element.value.startswith(":red[")]
+    assert message in problem.replace("\\", "")
+    assert test.button(key="study_start").disabled
+    assert open_store(empty_url).studies() == []
+
+
+def test_a_template_fills_the_form(page, empty_url):
+    test = page(empty_url)
+    test.selectbox(key="study_template").select("init_and_activation").run()
+    assert test.session_state["study_n_seeds"] == 5
+    assert test.text_area(key="study_fixed").value == "n_iterations = 5000\nlearning_rate = 0.1"
+    assert test.button(key="study_start").label == "Start study (100 runs)"
+
+
+def test_a_study_is_started_with_what_the_form_says(page, empty_url):
+    test = typed(page(empty_url), name="mine", rows=[RATE], fixed="n_iterations = 20", n_trials=3, n_seeds=2, second="cost")
+    test.button(key="study_start").click().run()
+    (study,) = open_store(empty_url).studies()
+    expected = {"learning_rate": Range(0.01, 1.0, log=True)}
+    assert (study.name, study.search.space, study.search.fixed) == ("mine", expected, {"n_iterations": 20})
+    assert (study.search.objectives, study.search.n_trials, study.search.n_seeds) == (("final_loss", "cost"), 3, 2)
+    assert "mine" in texts(test)
+
+
+def test_a_name_that_is_taken_is_refused(page, empty_url):
+    open_store(empty_url).add_study(template("quick_look"))
+    test = page(empty_url)
+    test.button(key="study_start").click().run()
+    assert "which another study has" in texts(test)
+    assert len(open_store(empty_url).studies()) == 1
+
+
+def test_the_list_shows_every_study(page, studied_url):
+    test = page(studied_url)
+    shown = test.dataframe[0].value
+    assert shown["name"].tolist() == ["two <b>*", "one"]
+    assert shown["done"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["one", "two <b>*"])
+def test_a_study_shows_its_charts_and_trials(page, studied_url, name):
+    study = open_store(studied_url).study(name)
+    test = page(studied_url, study.id)
+    written = texts(test)
+    panels = ["History", "One setting at a time", "What decides", "Learning curves"]
+    panels += ["Both objectives"] if len(study.search.objectives) > 1 else []
+    for panel in panels:
+        assert f"**{panel}**" in written
+    assert f"of {study.n_done:,} trials" in written
+    assert name in written
+    trials = test.dataframe[0].value
+    assert trials["number"].tolist() == list(range(12))
+    assert ("n_lost" in trials) == (study.search.n_seeds > 1)
+
+
+def test_a_click_on_the_history_opens_the_trials_run(page, studied_url):
+    study = open_store(studied_url).study("one")
+    test = page(studied_url, study.id)
+    test.session_state[f"history_{study.id}"] = {"selection": {"pick": [{"number": 7}]}}
+    test.run()
+    written = texts(test)
+    assert "Trial 7" in written
+    assert "Why:" in written
+    assert "Diagnosis" in written
+
+
+def test_a_fork_fills_the_form_with_the_studys_search(page, studied_url):
+    study = open_store(studied_url).study("two <b>*")
+    test = page(studied_url, study.id)
+    next(button for button in test.button if button.label == "Fork").click().run()
+    assert test.text_input(key="study_name").value == "two <b>*"
+    assert test.session_state["study_second"] == "cost"
+    assert test.session_state["study_space"]["setting"].tolist() == ["learning_rate", "activation"]
+
+
+def test_a_wrong_address_says_so_and_lists_the_others(page, studied_url):
+    test = page(studied_url, "nothing")
+    assert "does not exist any more" in test.warning[0].value
+    assert test.dataframe
