@@ -1,4 +1,4 @@
-"""`python -m studies`: train, run, studies, presets, list, resume, verify, explain, export, without the dashboard.
+"""`python -m studies`: train, run, extend, studies, presets, list, resume, verify, explain, export, without the dashboard.
 
 Exit codes: 0 done, 1 something failed (store, job, no such run), 2 the command or a setting is wrong, 3 verify found a
 difference, 130 stopped with Ctrl-C.
@@ -119,6 +119,10 @@ def _add_search_parsers(commands, store: argparse.ArgumentParser) -> None:
     search.add_argument("--seeds", type=int, help="another number of seeds for each trial")
     search.add_argument("--workers", type=int, default=n_cores(), help="worker processes (default: %(default)s)")
     search.add_argument("--json", action="store_true", help="print one JSON object for each trial, one a line")
+    extend = commands.add_parser("extend", parents=[store], help="give a study more trials, and train them")
+    extend.add_argument("study", help="its id or name")
+    extend.add_argument("trials", type=int, help="how many more")
+    extend.add_argument("--workers", type=int, default=n_cores(), help="worker processes (default: %(default)s)")
     studies = commands.add_parser("studies", parents=[store], help="list studies")
     studies.add_argument("--json", action="store_true", help="print one JSON object for each study, one a line")
 
@@ -232,6 +236,16 @@ def _run(arguments: argparse.Namespace) -> int:
     study_id = store.add_study(search)
     code = _work(store, store.study(study_id).job.id, arguments.workers)
     _print_trials(store, study_id, arguments.json)
+    return code
+
+
+def _extend(arguments: argparse.Namespace) -> int:
+    _check_workers(arguments.workers)
+    store = open_store(arguments.store)
+    study = store.study(arguments.study)
+    store.wait_again(store.extend_study(study.id, arguments.trials))
+    code = _work(store, study.job.id, arguments.workers)
+    _print_trials(store, study.id, as_json=False)
     return code
 
 
@@ -388,6 +402,7 @@ def _export(arguments: argparse.Namespace) -> int:
 COMMANDS = {
     "train": _train,
     "run": _run,
+    "extend": _extend,
     "studies": _studies,
     "presets": _presets,
     "list": _list,

@@ -124,6 +124,9 @@ class Driver:
         if self.stopping.is_set() and (ready or self.waiting or self.has_more):
             self.save(ready, stopped=True)
             return "stopped"
+        if self.done < self.job.n_iterations:  # a search among numbers of iterations: few trials took the most
+            self.done = self.job.n_iterations
+            self._beat([])
         return "finished"
 
     def _take_off(self, ready: list[_Chunk]) -> None:

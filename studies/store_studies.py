@@ -7,6 +7,7 @@ are written there in bulk, in the transaction that ends their chunk; running one
 import dataclasses
 import datetime
 import json
+import math
 import time
 import uuid
 from collections.abc import Iterable
@@ -75,9 +76,7 @@ class StudyRecords:
         check_text("name", search.name)
         with self.reading() as connection:
             if connection.scalar(sa.select(STUDIES.c.id).where(STUDIES.c.name == search.name)):
-                raise PlanError(
-                    f"name: expected a new one, found {search.name!r}, which another study has; extend that or rename"
-                )
+                raise PlanError(f"name: expected a new one, found {search.name!r}, which another study has; extend that one")
         directions = [OBJECTIVES[name].direction for name in search.objectives]
         try:
             theirs = optuna.create_study(storage=self.optuna_storage(), study_name=search.name, directions=directions)
@@ -224,6 +223,36 @@ class StudyRecords:
                 for p, s in zip(proposals, summaries, strict=True)
             ]
             _write_optuna(connection, study, proposals, [s.values for s in summaries], extra, distributions)
+
+    def extend_study(self, study_id: str, n_more: int) -> str:
+        """Give a study that nobody works on more trials; return the id of its job, which can be resumed then.
+
+        Where the last chunk was not full, the new trials are others than those of a search made so long at once.
+
+        Raises
+        ------
+        PlanError
+            If the space has no so many trials.
+        JobError
+            If the study is being trained.
+        """
+        study = self.study(study_id)
+        longer = dataclasses.replace(study.search, n_trials=study.search.n_trials + n_more)
+        if n_more < 1 or longer.n_trials != study.search.n_trials + n_more:  # a grid takes what it has
+            limit = "" if math.isinf(study.search.size) else f", at most {study.search.size:,} in all"
+            raise PlanError(f"n_trials: expected one or more new trials{limit}, found {n_more:,} more")
+        changes = {
+            "status": "stopped",
+            "n_runs": longer.n_trials * longer.n_seeds,
+            "n_iterations": longer.n_iterations,
+        }
+        with self.writing() as connection:
+            idle = JOBS.c.status.in_(("finished", "stopped", "failed"))
+            updated = connection.execute(JOBS.update().where(JOBS.c.id == study.job.id, idle).values(**changes))
+            if updated.rowcount != 1:
+                raise JobError(f"study {study.name!r}: expected one that is finished or stopped, found it {study.job.status}")
+            connection.execute(STUDIES.update().where(STUDIES.c.id == study.id).values(search=longer.to_json()))
+        return study.job.id
 
     def delete_study(self, study_id: str) -> None:
         """Delete a study with its job, trials, runs and curves, and its study in Optuna's tables."""

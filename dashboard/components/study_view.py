@@ -11,9 +11,10 @@ from dashboard.components.diagnosis import diagnosis_section
 from dashboard.components.job_view import status_line
 from dashboard.components.results import outcome_badge, run_details
 from dashboard.components.session import literal, the_store
-from engine import FIELDS, TASKS, RunConfig
+from engine import FIELDS, TASKS, BrinkError, RunConfig
 from studies import JobError
 from studies.analysis import best_so_far, importances, on_the_front, trials_table
+from studies.jobs import resume
 from studies.objectives import OBJECTIVES
 from studies.search import Choices
 from studies.store_studies import Study
@@ -223,6 +224,22 @@ def study_summary(study: Study) -> str:
             parts.append(f"{_label(name)} from {part.low:g} to {part.high:g}{' (log)' if part.log else ''}")
     seeds = f", {study.search.n_seeds} seeds each" if study.search.n_seeds > 1 else ""
     return f"{study.search.sampler}, {study.search.n_trials:,} trials{seeds}: " + "; ".join(parts)
+
+
+def _extend(study: Study) -> None:
+    store = the_store()
+    try:
+        resume(store, store.extend_study(study.id, int(st.session_state["more_trials"])))
+    except BrinkError as error:
+        st.session_state["extend_problem"] = str(error)
+
+
+def add_trials(study: Study) -> None:
+    """Offer to go on with more trials."""
+    st.number_input("More trials", 1, 100_000, value=study.search.n_trials, key="more_trials")
+    st.button("Train them", type="primary", key="extend", on_click=_extend, args=(study,))
+    if problem := st.session_state.pop("extend_problem", ""):
+        st.markdown(f":red[{literal(problem)}]")
 
 
 @st.dialog("Delete this study?")

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard.components.session import literal, the_store
 from dashboard.components.study_form import set_form, study_form
-from dashboard.components.study_view import POLL_SECONDS, delete_study, studies_list, study_results, study_summary
+from dashboard.components.study_view import POLL_SECONDS, add_trials, delete_study, studies_list, study_results, study_summary
 from studies import JobError
 from studies.jobs import prepare
 
@@ -41,8 +41,11 @@ else:
             on_click=lambda: (set_form(study.search), close()),
             help="Change and start anew.",
         )
-        if not study.job.is_live and st.button("Delete …", key="delete_study"):
-            delete_study(study)
+        if not study.job.is_live:
+            with st.popover("Add trials"):
+                add_trials(study)
+            if st.button("Delete …", key="delete_study"):
+                delete_study(study)
     st.header(literal(study.name), anchor=False)
     st.caption(literal(study_summary(study)))
     st.fragment(study_results, run_every=POLL_SECONDS if study.job.is_live else None)(study.id, study.job.is_live)

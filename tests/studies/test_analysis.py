@@ -1,4 +1,4 @@
-"""Tables of trials, the Pareto front, importances."""
+"""Tables of trials, the Pareto front, importances; studies that get more trials."""
 
 import itertools
 import statistics
@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from studies import JobError, PlanError
 from studies.analysis import LEAST_TRIALS, best_so_far, importances, on_the_front, trials_table
 from studies.jobs import run_job
 from studies.search import Choices, Range, Search
@@ -91,3 +92,32 @@ def test_what_decides_is_found(store):
     assert importances(table.assign(final_loss=1.0), study, "final_loss").empty
     one = table[table["learning_rate"] == rates[0]]
     assert importances(pd.concat([one] * 10).assign(final_loss=range(20)), study, "final_loss").index.tolist() == ["activation"]
+
+
+def test_an_extended_study_keeps_its_trials_and_gets_the_new_ones(store, study):
+    before = store.trials(study.id)
+    job_id = store.extend_study(study.id, 7)
+    assert store.job(job_id).status == "stopped"
+    store.wait_again(job_id)
+    run_job(store, job_id, 1)
+    trials, runs = store.trials(study.id), store.runs(job_id)
+    assert trials[:10] == before
+    assert [trial.number for trial in trials] == list(range(17))
+    assert runs["number"].tolist() == list(range(51))
+    assert (store.job(job_id).status, store.job(job_id).n_runs, store.job(job_id).progress) == ("finished", 51, 1)
+
+
+def test_a_study_cannot_be_extended_past_its_space_or_while_it_is_trained(store):
+    search = Search(
+        name="grid", space={"hidden_size": Range(2, 5)}, sampler="grid", points=4, n_trials=2, fixed={"n_iterations": 5}
+    )
+    study_id = store.add_study(search)
+    with pytest.raises(JobError, match="'grid': expected one that is finished or stopped, found it waiting"):
+        store.extend_study(study_id, 1)
+    run_job(store, store.study(study_id).job.id, 1)
+    for wrong in (0, -1, 3):
+        with pytest.raises(PlanError, match="n_trials: expected"):
+            store.extend_study(study_id, wrong)
+    store.wait_again(store.extend_study(study_id, 2))
+    run_job(store, store.study(study_id).job.id, 1)
+    assert [trial.params for trial in store.trials(study_id)] == [{"hidden_size": n} for n in (2, 3, 4, 5)]

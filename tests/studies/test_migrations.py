@@ -18,6 +18,7 @@ from engine import CURVES, ENGINE_VERSION, FIELDS, RunConfig, train
 from studies import Plan, open_store
 from studies.export import read_csv, read_json, to_csv, to_json
 from studies.jobs import run_job
+from studies.search import Choices, Search
 from studies.store_runs import COLUMNS, pack_array
 from studies.verify import verify
 
@@ -244,3 +245,38 @@ def test_a_store_without_runs_is_upgraded_too(tmp_path):
     store = open_store(f"sqlite:///{path}")
     assert store.runs().empty
     assert np.shape(store.curves([])) == (0, 1 + len(CURVES))
+
+
+STUDY_TABLES = ("lab_study", "lab_chunk", "lab_trial")
+
+
+@pytest.fixture
+def second(path):
+    """The same file, brought to the second version, which knew no studies."""
+    migrate(sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool), command.upgrade, "0002")
+    return path
+
+
+def test_an_upgrade_from_the_second_version_adds_a_kind_to_every_job_and_empty_tables_for_studies(second, sql):
+    before = contents(second)
+    store = open_store(f"sqlite:///{second}")
+    after = contents(second)
+    assert [job.kind for job in store.jobs()] == ["plan"] * 3
+    assert after["lab_job"][1] == [(*row, "plan") for row in before["lab_job"][1]]
+    assert [column[1] for column in after["lab_job"][0]] == [column[1] for column in before["lab_job"][0]] + ["kind"]
+    assert {name: after[name] for name in ("lab_run", "lab_curve")} == {name: before[name] for name in ("lab_run", "lab_curve")}
+    assert [sql(store, f"SELECT count(*) FROM {table}") for table in STUDY_TABLES] == [[(0,)]] * 3
+
+
+def test_going_back_to_the_second_version_takes_studies_and_their_runs_and_nothing_else(second, sql):
+    before = contents(second)
+    store = open_store(f"sqlite:///{second}")
+    made = Search(name="gone", space={"bias": Choices([True, False])}, fixed={"n_iterations": 2}, n_trials=2)
+    run_job(store, store.study(store.add_study(made)).job.id, 1)
+    assert len(contents(second)["lab_run"][1]) == 7 + 2
+    migrate(store.engine, command.downgrade, "0002")
+    assert contents(second) == before
+    names = [row[0] for row in sql(store, "SELECT name FROM sqlite_master WHERE type = 'table'")]
+    assert not set(names) & set(STUDY_TABLES)
+    assert {"studies", "trials"} <= set(names)  # Optuna's tables are its own
+    assert open_store(f"sqlite:///{second}").studies() == []
