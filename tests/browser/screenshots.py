@@ -14,6 +14,7 @@ from find import OPTIONS, browser_path
 
 from studies import Plan, open_store
 from studies.jobs import run_job
+from studies.search import template
 
 FOLDER = Path(__file__).parents[2] / "dashboard" / "screenshots"
 PLANS = {
@@ -54,6 +55,8 @@ def main() -> None:
         for name, plan in PLANS.items():
             jobs[name] = store.add_job(plan, name)
             run_job(store, jobs[name])
+        study = store.add_study(template("quick_look", sampler="tpe", n_trials=96))
+        run_job(store, store.study(study).job.id)
         server.start()
         browser = playwright.chromium.launch(executable_path=browser_path(), args=OPTIONS)
 
@@ -72,6 +75,7 @@ def main() -> None:
         expect(page.get_by_text("The panels below show")).to_be_visible(timeout=300_000)
         idle(page)
         part(page, "Gradients through time", "The panels below show", "diagnosis")
+        whole(open_page(f"/studies?study={study}"), "study")
         page = open_page("/runs")
         box = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
         for row in (0, 5, 9):
