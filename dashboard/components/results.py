@@ -10,7 +10,7 @@ from dashboard.charts.curves import READING, curve_chart
 from dashboard.charts.outcomes import LOOKS, word
 from dashboard.components.diagnosis import advice_lines
 from dashboard.components.session import literal
-from engine import FIELDS, RunConfig
+from engine import FIELDS, TASKS, RunConfig
 from studies.plans import describe
 from studies.verify import verify
 
@@ -105,6 +105,14 @@ def _chart(curves: pd.DataFrame, runs: pd.DataFrame, field: str, color_title: st
     chart = curve_chart(curves, runs, field, TITLES[field], color_title=color_title, **options)
     alt = f"{TITLES[field]} over the iterations, {len(runs)} runs"
     st.altair_chart(chart, key=key, alt=alt)
+
+
+def common_baseline(runs: pd.DataFrame) -> float | None:
+    """Return the loss of the best constant answer, where it is the same for all runs."""
+    asked = runs[["task", "bits", "length", "loss"]].drop_duplicates().astype(object)
+    rows = asked.where(asked.notna(), None).to_dict("records")
+    baselines = {TASKS[row["task"]].baseline(RunConfig(**row)) for row in rows}
+    return baselines.pop() if len(baselines) == 1 else None
 
 
 def worked_examples(examples: list[dict]) -> None:

@@ -6,9 +6,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components.diagnosis import advice_lines, diagnosis_section
-from dashboard.components.results import color_choice, curve_charts, labelled, outcome_counts, run_details
+from dashboard.components.results import color_choice, common_baseline, curve_charts, labelled, outcome_counts, run_details
 from dashboard.components.session import literal, the_store
-from engine import TASKS, BrinkError, RunConfig
+from engine import BrinkError
 from studies.export import to_csv, to_json
 
 MOST_OVERLAID = 500
@@ -28,13 +28,6 @@ def export_buttons(runs: pd.DataFrame) -> None:
         )
 
 
-def _baselines(runs: pd.DataFrame) -> set[float]:
-    """Return the losses of the best constant answers to the runs' tasks."""
-    asked = runs[["task", "bits", "length", "loss"]].drop_duplicates().astype(object)
-    rows = asked.where(asked.notna(), None).to_dict("records")
-    return {TASKS[row["task"]].baseline(RunConfig(**row)) for row in rows}
-
-
 def overlay(runs: pd.DataFrame) -> None:
     """Lay the curves of runs over each other."""
     if len(runs) > MOST_OVERLAID:
@@ -43,8 +36,7 @@ def overlay(runs: pd.DataFrame) -> None:
     outcome_counts(runs)
     by = color_choice(runs, "runs_color_by")
     first = the_store().run(runs["id"].iloc[0])
-    baselines = _baselines(runs)
-    baseline = baselines.pop() if len(baselines) == 1 else None
+    baseline = common_baseline(runs)
     why = partial(advice_lines, first, None) if len(runs) == 1 else lambda: None
     curve_charts(runs, the_store().curves(list(runs["id"])), by, baseline, "runs", why)
     if len(runs) == 1:

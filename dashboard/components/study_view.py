@@ -9,9 +9,9 @@ from dashboard.charts.curves import curve_chart
 from dashboard.charts.outcomes import LOOKS, word
 from dashboard.components.diagnosis import diagnosis_section
 from dashboard.components.job_view import status_line
-from dashboard.components.results import outcome_badge, run_details
+from dashboard.components.results import common_baseline, outcome_badge, run_details
 from dashboard.components.session import literal, the_store
-from engine import FIELDS, TASKS, BrinkError, RunConfig
+from engine import FIELDS, BrinkError
 from studies import JobError
 from studies.analysis import best_so_far, importances, on_the_front, trials_table
 from studies.jobs import resume
@@ -102,8 +102,7 @@ def study_results(study_id: str, polling: bool) -> None:
             "Objective", study.search.objectives, default=objective, required=True, key="seen_objective"
         )
     _best(study, table, objective)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        _heading("History", "history")
+    _heading("History", "history")
     chart = charts.history_chart(table, objective, best_so_far(table[objective], objective))
     event = st.altair_chart(chart, key=f"history_{study.id}", on_select="rerun", selection_mode="pick", alt="values by trial")
     picked = event["selection"].get("pick") or []
@@ -165,11 +164,8 @@ def _learning_curves(study: Study) -> None:
             )
     if len(runs) == MOST_CURVES:
         st.caption(f"The first {MOST_CURVES:,} runs.")
-    asked = runs[["task", "bits", "length", "loss"]].drop_duplicates().astype(object)
-    rows = asked.where(asked.notna(), None).to_dict("records")
-    baselines = {TASKS[row["task"]].baseline(RunConfig(**row)) for row in rows}
     runs = runs.assign(run_id=runs["id"], label="run " + runs["number"].astype(str), color=runs["outcome"])
-    baseline = baselines.pop() if len(baselines) == 1 else None
+    baseline = common_baseline(runs)
     st.altair_chart(curve_chart(curves, runs, "loss", "loss", log=True, baseline=baseline), alt="loss of all runs of the study")
 
 

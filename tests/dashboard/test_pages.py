@@ -335,7 +335,7 @@ def test_diagnose_shows_every_panel_with_the_same_bits(app, filled_url):
     assert len(test.get("vega_lite_chart")) >= 14
 
 
-def test_the_slider_and_a_click_on_the_loss_move_all_panels(app, filled_url):
+def test_the_slider_moves_all_panels(app, filled_url):
     test, run_id = diagnosed(app, filled_url, "")
     key = f"iteration_{run_id}"
     assert "Gradients at iteration 300" in texts(test)

@@ -393,4 +393,4 @@ def test_a_gate_that_is_shut_overflows_like_any_logistic_and_leaves_finite_answe
 @pytest.mark.parametrize("path", sorted(Path(engine.cells.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
 def test_a_cell_is_a_small_file(path):
     """A hundred lines and a docstring: some two minutes for somebody who knows NumPy."""
-    assert len([line for line in path.read_text().splitlines() if line.strip()]) <= 130
+    assert len([line for line in path.read_text().splitlines() if line.strip()]) <= (130 if path.stem == "cell" else 120)
