@@ -1,6 +1,6 @@
 """Studies in a store: searches, their chunks and trials, and the same trials in Optuna's own tables.
 
-Optuna's tables stand in the same file, so that its dashboard and its own functions read a study as any other. Finished trials
+Optuna's tables stand in the same file, so that its own functions read a study as any other. Finished trials
 are written there in bulk, in the transaction that ends their chunk; running ones never are.
 """
 
