@@ -53,6 +53,8 @@ def overlay(runs: pd.DataFrame) -> None:
 
 def name_form(run: pd.Series) -> None:
     """Let people give a run a name and a note."""
+    if st.session_state.pop("name_saved", False):
+        st.toast("Name and note saved.")
     with st.form(f"name_{run['id']}"):
         name = st.text_input("Name", value=run["name"])
         note = st.text_area("Note", value=run["note"])
@@ -62,7 +64,7 @@ def name_form(run: pd.Series) -> None:
             except BrinkError as error:
                 st.error(literal(str(error)))
             else:
-                st.toast("Name and note saved.")
+                st.session_state["name_saved"] = True  # said after the rerun, which may swallow a toast
                 st.rerun()
 
 

@@ -197,6 +197,9 @@ def test_filters_narrow_what_is_shown_and_exported(some_runs, open_page):
 def test_names_and_notes_are_stored_and_shown_literally(some_runs, open_page):
     page = open_page("/runs")
     select_rows(page, 0)
+    expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(3)
+    expect(page.get_by_role("button", name="Save name and note")).to_be_visible()
+    idle(page)  # the page is whole: nothing is drawn again while somebody types
     note = HOSTILE_NAME + "\n" + "x" * 10_000
     page.get_by_label("Name", exact=True).fill(HOSTILE_NAME)
     page.get_by_label("Note", exact=True).fill(note)
