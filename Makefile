@@ -17,7 +17,7 @@ run: .venv/installed
 
 test: .venv/installed-for-tests lint
 	.venv/bin/python tests/browser/find.py
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-torch: .venv/installed-for-torch
 	.venv/bin/python -m pytest -m torch
@@ -26,12 +26,14 @@ lint: .venv/installed-for-tests
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-bench: .venv/installed
+bench: .venv/installed-for-tests
 	.venv/bin/python benchmarks/population.py
 	.venv/bin/python benchmarks/store.py
 	.venv/bin/python benchmarks/forensics.py
 	.venv/bin/python benchmarks/outcomes.py
+	.venv/bin/python benchmarks/studies.py
 	.venv/bin/python benchmarks/peers.py
+	.venv/bin/python benchmarks/large_study.py
 
 screenshots: .venv/installed-for-tests
 	.venv/bin/python tests/browser/find.py
@@ -45,6 +47,7 @@ screenshots: .venv/installed-for-tests
 
 .venv/installed-for-tests: .venv/installed tests/requirements.txt
 	$(PIP) -r tests/requirements.txt
+	$(PIP) --no-deps --upgrade --target .venv/optuna4 optuna==4.9.0  # makes the files that are imported in a test
 	@touch $@
 
 .venv/installed-for-torch: .venv/installed-for-tests tests/requirements-torch.txt

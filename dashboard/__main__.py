@@ -4,6 +4,7 @@ import argparse
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 
 from engine import BrinkError
@@ -48,8 +49,19 @@ def main() -> int:
     print(f"Brink keeps its runs in {store.url}", flush=True)
     os.environ[STORAGE_VARIABLE] = store.url
     os.chdir(ROOT)
-    command = [sys.executable, "-m", "streamlit", "run", "dashboard/app.py", "--server.port", str(arguments.port)]
-    os.execv(sys.executable, command)
+    threading.Thread(target=load_early, daemon=True).start()
+    from streamlit.web.cli import main as serve
+
+    sys.argv = ["streamlit", "run", "dashboard/app.py", "--server.port", str(arguments.port)]
+    return serve()
+
+
+def load_early() -> None:
+    """Load what charts and tables need while Streamlit starts and the browser loads its own part: half of a first visit."""
+    import altair
+    import pandas
+
+    altair.Chart(pandas.DataFrame({"x": [1]})).mark_point().encode(x="x:Q").to_dict()  # checks a chart for the first time
 
 
 if __name__ == "__main__":

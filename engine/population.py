@@ -39,6 +39,11 @@ def shape_key(config) -> tuple:
     return (*(getattr(config, name) for name in SHAPE), *clips)
 
 
+def log_points(n_iterations: int) -> list[int]:
+    """Return the iterations, counted from 1, after which a point of the curves is written; the last is the end."""
+    return np.rint(np.linspace(0, n_iterations, min(LOG_POINTS, n_iterations) + 1)).astype(int)[1:].tolist()
+
+
 def norms(rows: np.ndarray) -> np.ndarray:
     """Return the Euclidean norm of each row without overflow or underflow on the way: (P, n) -> (P,) in float64."""
     with np.errstate(all="ignore"):
@@ -104,10 +109,9 @@ class Population:
         sources = {(config.seed, config.pool_size) for config in self.configs}
         check_memory(first, n_runs, sum(n for _, n in sources))
         self.iteration, self.n_iterations, self.task = 0, first.n_iterations, TASKS[first.task]
-        n_points = min(LOG_POINTS, self.n_iterations)
-        self.log_at = np.rint(np.linspace(0, self.n_iterations, n_points + 1)).astype(int)[1:].tolist()
-        self.curves = np.full((n_runs, n_points, len(CURVES)), np.nan)
-        self.tested = np.full((n_runs, n_points), np.nan)  # held-out losses of runs with a pool
+        self.log_at = log_points(self.n_iterations)
+        self.curves = np.full((n_runs, len(self.log_at), len(CURVES)), np.nan)
+        self.tested = np.full((n_runs, len(self.log_at)), np.nan)  # held-out losses of runs with a pool
         self.n_logged = 0
         self.events = np.zeros(n_runs, [(name, int) for name in ("iteration", "phase", "kind", "count")])
         self.n_lost, self.seconds = np.zeros(n_runs, int), np.zeros(n_runs)
@@ -326,11 +330,12 @@ class Population:
             return None
         return Overflow(int(event["iteration"]), PHASES[event["phase"]], KINDS[event["kind"]], int(event["count"]))
 
-    def stop(self) -> None:
-        """End the runs that are still training: they get results for what they have done, marked "stopped"."""
-        if self.rows:
-            self._finish(range(len(self.rows)), "stopped")
-            self._keep([])
+    def stop(self, places=None, status: str = "stopped") -> None:
+        """End runs that are still training, all or those at some places: they get results for what they have done."""
+        leaving = [row for row, run in enumerate(self.rows) if places is None or run in places]
+        if leaving:
+            self._finish(leaving, status)
+            self._keep(sorted({self.rows.index(run) for run in self.rows} - set(leaving)))
 
     def curve(self, place: int) -> np.ndarray:
         """Return the curves of one run so far, shape (points, len(CURVES)), by its place in `configs`."""

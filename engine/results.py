@@ -42,7 +42,7 @@ class RunResult:
     Attributes
     ----------
     status : str
-        "finished", or "stopped" before its last iteration.
+        "finished", or before its last iteration "stopped" by somebody or "pruned" by a search.
     outcome, reason : str
         A key of `engine.OUTCOMES`, and why in plain words.
     evidence : dict

@@ -1,29 +1,26 @@
-"""`python -m studies`: train, run, extend, studies, presets, list, resume, verify, explain, export, without the dashboard.
+"""`python -m studies`: trains, searches, lists, explains and exports without the dashboard; studies in `cli_studies.py`.
 
 Exit codes: 0 done, 1 something failed (store, job, no such run), 2 the command or a setting is wrong, 3 verify found a
 difference, 130 stopped with Ctrl-C.
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import sys
 from pathlib import Path
 
 from engine import FIELDS, BrinkError, ConfigError, check_name
+from studies import cli_studies
+from studies.cli_studies import check_workers, find_job, print_trials, show, work
 from studies.errors import PlanError
 from studies.export import plain, to_csv, to_json
-from studies.jobs import n_cores, run_job
-from studies.objectives import OBJECTIVES
+from studies.jobs import n_cores
 from studies.plans import PRESETS, Plan, describe, parse_values, spell_value
-from studies.search import SAMPLERS, TEMPLATES, Search, template
 from studies.store import STORAGE_VARIABLE, Store, default_url, open_store
 from studies.store_runs import SHORTEST_ID
 from studies.verify import verify
 
-BEST_SHOWN = 10
-"""Trials that are printed at the end of a search."""
 DIFFERENT = 3
 """Exit code of a verify that did not find the same bits."""
 
@@ -63,13 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--name", default="", help="a name for the job")
     train.add_argument("--workers", type=int, default=n_cores(), help="worker processes (default: %(default)s)")
     train.add_argument("--json", action="store_true", help="print one JSON object for each run, one a line")
-    _add_search_parsers(commands, store)
+    cli_studies.add_parsers(commands, store)
     presets = commands.add_parser("presets", help="list the presets of the exercise")
     presets.add_argument("--json", action="store_true", help="print JSON")
     listing = commands.add_parser("list", parents=[store], help="list saved jobs")
     listing.add_argument("--json", action="store_true", help="print JSON")
-    resume = commands.add_parser("resume", parents=[store], help="go on with a job that was stopped, failed or lost")
-    resume.add_argument("job", help="its id, as list prints it")
+    resume = commands.add_parser("resume", parents=[store], help="go on with a job that was stopped, failed, lost or paused")
+    resume.add_argument("job", help="its id, as list prints it, or the name of a study")
     resume.add_argument("--workers", type=int, default=n_cores(), help="worker processes (default: %(default)s)")
     again = commands.add_parser(
         "verify",
@@ -87,44 +84,12 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("run", nargs="*", help=f"an id, or the first {SHORTEST_ID} or more characters of it")
     explain.add_argument("--job", help="all runs of this job")
     explain.add_argument("--json", action="store_true", help="print one JSON object for each run, one a line")
-    export = commands.add_parser("export", parents=[store], help="write saved runs as a table")
+    export = commands.add_parser("export", parents=[store], help="write saved runs, or a study's trials, as a table")
     export.add_argument("--job", help="only the runs of this job")
+    export.add_argument("--study", help="the trials of this study, by its id or name")
     export.add_argument("--format", choices=("csv", "json"), help="default: by the file's ending, else csv")
     export.add_argument("--output", "-o", metavar="FILE", help="default: standard output")
     return parser
-
-
-def _add_search_parsers(commands, store: argparse.ArgumentParser) -> None:
-    notes = "\n".join(f"  {name:20} {objective.note}" for name, objective in OBJECTIVES.items())
-    example = {
-        "name": "rates",
-        "fixed": {"n_iterations": 2000},
-        "space": {"activation": ["sigmoid", "tanh"], "learning_rate": {"low": 0.001, "high": 10, "log": True}},
-        "objectives": ["final_loss"],
-        "sampler": "tpe",
-        "n_trials": 64,
-        "n_seeds": 3,
-    }
-    search = commands.add_parser(
-        "run",
-        parents=[store],
-        help="make a study, a search by Optuna, and train its trials",
-        epilog=f"samplers: {', '.join(SAMPLERS)}\nobjectives:\n{notes}\n\na file holds JSON such as\n{json.dumps(example)}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    search.add_argument("file", nargs="?", help="a search as JSON; - reads it from standard input")
-    search.add_argument("--template", choices=list(TEMPLATES), help="a search that is ready to run")
-    search.add_argument("--name", help="another name for the study")
-    search.add_argument("--trials", type=int, help="another number of trials")
-    search.add_argument("--seeds", type=int, help="another number of seeds for each trial")
-    search.add_argument("--workers", type=int, default=n_cores(), help="worker processes (default: %(default)s)")
-    search.add_argument("--json", action="store_true", help="print one JSON object for each trial, one a line")
-    extend = commands.add_parser("extend", parents=[store], help="give a study more trials, and train them")
-    extend.add_argument("study", help="its id or name")
-    extend.add_argument("trials", type=int, help="how many more")
-    extend.add_argument("--workers", type=int, default=n_cores(), help="worker processes (default: %(default)s)")
-    studies = commands.add_parser("studies", parents=[store], help="list studies")
-    studies.add_argument("--json", action="store_true", help="print one JSON object for each study, one a line")
 
 
 def _settings() -> str:
@@ -152,28 +117,6 @@ def _plan(arguments: argparse.Namespace) -> Plan:
             raise PlanError("expected seeds once, found both --seeds and --set seed=")
         axes["seed"] = parse_values("seed", arguments.seeds)
     return Plan.of(arguments.preset, **axes)
-
-
-def _progress(share: float) -> None:
-    print(f"\r{share:6.1%} trained", end="" if share < 1 else "\n", file=sys.stderr, flush=True)
-
-
-def _show():
-    """Return what to tell about progress: nothing where nobody watches."""
-    return _progress if sys.stderr.isatty() else lambda share: None
-
-
-def _check_workers(n_workers: int) -> None:
-    if n_workers < 1:
-        raise PlanError(f"--workers: expected at least 1, found {n_workers}")
-
-
-def _work(store: Store, job_id: str, n_workers: int) -> int:
-    status = run_job(store, job_id, n_workers, _show())
-    if status == "stopped":
-        print(f"stopped; go on with: python -m studies resume {job_id}", file=sys.stderr)
-        return 130
-    return 0
 
 
 def _print_runs(store: Store, job_id: str, as_json: bool) -> None:
@@ -210,80 +153,12 @@ def _print_runs(store: Store, job_id: str, as_json: bool) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     plan = _plan(arguments)
-    _check_workers(arguments.workers)
+    check_workers(arguments.workers)
     store = open_store(arguments.store)
     job_id = store.add_job(plan, arguments.name)
-    code = _work(store, job_id, arguments.workers)
+    code = work(store, job_id, arguments.workers)
     _print_runs(store, job_id, arguments.json)
     return code
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    if (arguments.file is None) == (arguments.template is None):
-        raise PlanError("expected a file with a search, or --template and one of " + ", ".join(TEMPLATES))
-    if arguments.template:
-        raw = json.loads(template(arguments.template).to_json())
-    else:
-        try:
-            raw = json.loads(sys.stdin.read() if arguments.file == "-" else Path(arguments.file).read_text())
-        except (OSError, ValueError) as error:
-            raise PlanError(f"expected a file with a search as JSON, found none: {error}") from None
-    changes = {"name": arguments.name, "n_trials": arguments.trials, "n_seeds": arguments.seeds}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    search = Search.from_dict(raw | changes if isinstance(raw, dict) else raw)
-    _check_workers(arguments.workers)
-    store = open_store(arguments.store)
-    study_id = store.add_study(search)
-    code = _work(store, store.study(study_id).job.id, arguments.workers)
-    _print_trials(store, study_id, arguments.json)
-    return code
-
-
-def _extend(arguments: argparse.Namespace) -> int:
-    _check_workers(arguments.workers)
-    store = open_store(arguments.store)
-    study = store.study(arguments.study)
-    store.wait_again(store.extend_study(study.id, arguments.trials))
-    code = _work(store, study.job.id, arguments.workers)
-    _print_trials(store, study.id, as_json=False)
-    return code
-
-
-def _print_trials(store: Store, study_id: str, as_json: bool) -> None:
-    study = store.study(study_id)
-    trials = store.trials(study.id)
-    if as_json:
-        for trial in trials:
-            summary = dataclasses.asdict(trial.summary)
-            print(json.dumps({"number": trial.number, "params": trial.params, **summary}, allow_nan=False))
-        return
-    objectives = study.search.objectives
-    sign = -1 if OBJECTIVES[objectives[0]].direction == "maximize" else 1
-    rows = [["trial", *study.search.space, *objectives, "diverged"]]
-    for trial in sorted(trials, key=lambda trial: sign * trial.summary.values[0])[:BEST_SHOWN]:
-        numbers = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in trial.params.values()]
-        numbers += [f"{value:.4g}" for value in trial.summary.values]
-        rows.append([str(trial.number), *numbers, f"{trial.summary.n_lost} of {trial.summary.n}"])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)))
-    print(f"the best of {len(trials):,} trials", file=sys.stderr)
-
-
-def _studies(arguments: argparse.Namespace) -> int:
-    studies = open_store(arguments.store).studies()
-    for study in studies:
-        status, n_trials = study.job.status, study.search.n_trials
-        if arguments.json:
-            record = {"id": study.id, "name": study.name, "job": study.job.id, "status": status, "done": study.n_done}
-            print(json.dumps(record | {"search": json.loads(study.search.to_json())}))
-        else:
-            print(
-                f"{study.job.id}  {status:9} {study.n_done:6,} of {n_trials:,} trials  {study.search.sampler:6}  {study.name}"
-            )
-    if not studies:
-        print("no studies yet; make one with: python -m studies run --template quick_look", file=sys.stderr)
-    return 0
 
 
 def _presets(arguments: argparse.Namespace) -> int:
@@ -325,20 +200,25 @@ def _values(values: object) -> str:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    _check_workers(arguments.workers)
+    check_workers(arguments.workers)
     store = open_store(arguments.store)
-    store.wait_again(arguments.job)
-    code = _work(store, arguments.job, arguments.workers)
-    if store.job(arguments.job).kind == "search":
-        _print_trials(store, store.study_of_job(arguments.job).id, as_json=False)
+    job = store.job(find_job(store, arguments.job))
+    if job.status in ("pausing", "paused"):
+        store.request_pause(job.id, False)
+        print("its process goes on", file=sys.stderr)
+        return 0
+    store.wait_again(job.id)
+    code = work(store, job.id, arguments.workers)
+    if job.kind == "search":
+        print_trials(store, store.study_of_job(job.id).id, as_json=False)
     else:
-        _print_runs(store, arguments.job, as_json=False)
+        _print_runs(store, job.id, as_json=False)
     return code
 
 
 def _verify(arguments: argparse.Namespace) -> int:
     store = open_store(arguments.store)
-    verdict = verify(store.run(store.find_run(arguments.run)), _show())
+    verdict = verify(store.run(store.find_run(arguments.run)), show())
     print(verdict.sentence)
     return 0 if verdict.identical else DIFFERENT
 
@@ -382,9 +262,16 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     store = open_store(arguments.store)
-    if arguments.job:
-        store.job(arguments.job)
-    table = store.runs(arguments.job)
+    if arguments.study:
+        from studies.analysis import trials_table
+
+        if arguments.job:
+            raise PlanError("expected --job or --study, found both")
+        table = trials_table(store, store.study(arguments.study))
+    else:
+        if arguments.job:
+            store.job(arguments.job)
+        table = store.runs(arguments.job)
     by_ending = "json" if (arguments.output or "").endswith(".json") else "csv"
     data = {"csv": to_csv, "json": to_json}[arguments.format or by_ending](table)
     if arguments.output:
@@ -393,7 +280,7 @@ def _export(arguments: argparse.Namespace) -> int:
         except OSError as error:
             print(f"error: expected a file that can be written, found {error}", file=sys.stderr)
             return 1
-        print(f"{len(table)} runs written to {arguments.output}", file=sys.stderr)
+        print(f"{len(table)} {'trials' if arguments.study else 'runs'} written to {arguments.output}", file=sys.stderr)
     else:
         sys.stdout.buffer.write(data + b"\n" * (not data.endswith(b"\n")))
     return 0
@@ -401,15 +288,13 @@ def _export(arguments: argparse.Namespace) -> int:
 
 COMMANDS = {
     "train": _train,
-    "run": _run,
-    "extend": _extend,
-    "studies": _studies,
     "presets": _presets,
     "list": _list,
     "resume": _resume,
     "verify": _verify,
     "explain": _explain,
     "export": _export,
+    **cli_studies.COMMANDS,
 }
 
 

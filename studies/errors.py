@@ -3,6 +3,7 @@
 BrinkError
 ├── ConfigError         a setting that cannot be trained
 ├── PlanError           a list of runs that makes no sense (too many, empty, unknown preset)
+│   └── NameTakenError  another study has that name
 ├── StoreError          the store cannot be opened, read or written
 └── JobError            a job does not exist or is not in the state asked for
 """
@@ -12,6 +13,10 @@ from engine import BrinkError
 
 class PlanError(BrinkError, ValueError):
     """The runs asked for do not make sense together."""
+
+
+class NameTakenError(PlanError):
+    """Another study has that name."""
 
 
 class StoreError(BrinkError):

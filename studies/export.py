@@ -15,6 +15,7 @@ from studies.store_runs import COLUMNS, typed
 if TYPE_CHECKING:
     import pandas as pd
 
+_NUMBERS = ("NaN", "Infinity", "-Infinity")
 FORMULA_STARTS = ("=", "+", "-", "@", "|", "\t", "\r", "\n", "'")
 
 
@@ -33,7 +34,7 @@ def _cells(table: "pd.DataFrame") -> dict[str, list]:
     """Return the columns as lists of plain Python values; no value is None."""
     cells = {}
     for name, column in table.items():
-        kind = COLUMNS[name]
+        kind = COLUMNS.get(name, "optional") if "run_id" not in table else "optional"  # a study's trials, or runs
         values = [time.isoformat() for time in column] if kind == "time" else column.astype(object).tolist()
         if kind.startswith("optional"):
             values = [None if missing else value for value, missing in zip(values, column.isna(), strict=True)]
@@ -42,14 +43,18 @@ def _cells(table: "pd.DataFrame") -> dict[str, list]:
 
 
 def to_csv(table: "pd.DataFrame") -> bytes:
-    """Return a table of runs as CSV in UTF-8, with the mark by which spreadsheets know it."""
+    """Return a table of runs, or of trials, as CSV in UTF-8, with the mark by which spreadsheets know it."""
     import pandas as pd
 
     cells = _cells(table)
-    for name in cells:
-        if COLUMNS[name].endswith("text"):
-            cells[name] = ["'" + text if text and text.startswith(FORMULA_STARTS) else text for text in cells[name]]
+    cells = {_harmless(name): [_harmless(cell) for cell in column] for name, column in cells.items()}
     return pd.DataFrame(cells, dtype=object).to_csv(index=False, lineterminator="\r\n").encode("utf-8-sig")
+
+
+def _harmless(cell: object) -> object:
+    """Return a cell, with an apostrophe in front of a text that a spreadsheet would take for a formula."""
+    is_formula = isinstance(cell, str) and cell.startswith(FORMULA_STARTS) and cell not in _NUMBERS
+    return "'" + cell if is_formula else cell
 
 
 def read_csv(data: bytes) -> "pd.DataFrame":
@@ -70,7 +75,7 @@ def read_csv(data: bytes) -> "pd.DataFrame":
 
 
 def to_json(table: "pd.DataFrame") -> bytes:
-    """Return a table of runs as a JSON list with one object for each run."""
+    """Return a table of runs, or of trials, as a JSON list with one object for each."""
     cells = _cells(table)
     records = [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
     return json.dumps(records, ensure_ascii=False, indent=1, allow_nan=False).encode()

@@ -54,13 +54,15 @@ def run_job(store: Store, job_id: str, n_workers: int | None = None, show: Calla
     make = SearchDriver if store.job(job_id).kind == "search" else Driver
     driver = make(store, job_id, n_workers or n_cores(), show)
     try:
-        with driver.beating(), _signals_stop(driver.stopping):
+        with store.engine.connect(), driver.beating(), _signals_stop(driver.stopping):
             status = driver.drive()
+            while not store.end_job(job_id, driver.token, status, n_runs=driver.job.n_runs):
+                driver.refresh()  # somebody gave the study more trials in the moment it ended
+                status = driver.drive()
     except BaseException as error:
         with contextlib.suppress(Exception):
             store.end_job(job_id, driver.token, "failed", f"{type(error).__name__}: {error}")
         raise
-    store.end_job(job_id, driver.token, status)
     return status
 
 

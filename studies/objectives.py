@@ -10,8 +10,10 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine import CURVES, TASKS, RunResult, count_parameters
-from engine.outcomes import SOLVED_ACCURACY
+import numpy as np
+
+from engine import CURVES, OUTCOMES, TASKS, RunConfig, RunResult, count_parameters
+from engine.outcomes import SMOOTHING, SOLVED_ACCURACY
 
 WORST = 10.0
 """Times the baseline that a loss counts at most: far above random answers (twice), near enough to tell other losses apart."""
@@ -35,16 +37,20 @@ class Objective:
         `of(result)` is a finite float whatever happened to the run.
     note : str
         For people, with what divergence costs.
+    column : str
+        Of the curves: by this runs are compared before they have ended. Empty where that makes no sense.
     """
 
     direction: str
     of: Callable[[RunResult], float]
     note: str
+    column: str = "loss"
 
 
 def _capped(loss: float, result: RunResult) -> float:
     worst = WORST * result.evidence["baseline"]
-    return min(loss, worst) if math.isfinite(loss) else worst
+    died = not result.evidence.get("weights_finite", True)  # perhaps so soon that its curve is still finite
+    return worst if died or not math.isfinite(loss) else min(loss, worst)
 
 
 def _final_loss(result: RunResult) -> float:
@@ -82,12 +88,37 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "held_out_loss": Objective("minimize", _held_out_loss, f"Loss on held-out samples, at most {WORST:g} times the baseline."),
     "best_loss": Objective("minimize", _best_loss, f"Lowest averaged training loss, at most {WORST:g} times the baseline."),
-    "accuracy": Objective("maximize", _accuracy, "Share of held-out samples answered right; 0 where answers are NaN."),
+    "accuracy": Objective(
+        "maximize", _accuracy, "Share of held-out samples answered right; 0 where answers are NaN.", "accuracy"
+    ),
     "iterations_to_solve": Objective(
         "minimize", _iterations_to_solve, f"First iteration with 99 % right; {UNSOLVED} times n_iterations if never."
     ),
-    "cost": Objective("minimize", _cost, "Parameters x time steps x batch x iterations: what the training costs."),
+    "cost": Objective("minimize", _cost, "Parameters x time steps x batch x iterations: what the training costs.", ""),
 }
+
+
+def so_far(name: str, config: RunConfig, curve: np.ndarray, died: bool) -> float:
+    """Return by what a run that has not ended is compared: its averaged loss or accuracy on the last 5 % of the training.
+
+    Parameters
+    ----------
+    name : str
+        Key of `OBJECTIVES` with a column.
+    curve : array, shape (points, len(CURVES))
+        Up to now.
+    died : bool
+        Whether the run's weights stopped being finite: it counts as bad as the objective allows.
+    """
+    column = OBJECTIVES[name].column
+    values = curve[:, CURVES.index(column)]
+    width = max(1, round(SMOOTHING * 100))  # of a whole curve's points
+    with np.errstate(all="ignore"):
+        mean = math.nan if died or not len(values) else float(np.mean(values[-width:]))
+    if column == "accuracy":
+        return mean if math.isfinite(mean) else 0.0
+    worst = WORST * TASKS[config.task].baseline(config)
+    return min(mean, worst) if math.isfinite(mean) else worst
 
 
 @dataclass(frozen=True)
@@ -106,6 +137,12 @@ class Summary:
         Runs that diverged or overflowed.
     lost_low, lost_high : float
         Wilson's interval of their share, 95 %.
+    outcome : str
+        The most frequent one of its runs; of equally frequent ones the first of `OUTCOMES`.
+    state : str
+        complete, or pruned: ended before its last iteration, with the values that it had then.
+    rungs : tuple of float
+        What it was compared by at each rung of the pruner.
     """
 
     values: tuple[float, ...]
@@ -115,12 +152,21 @@ class Summary:
     n_lost: int
     lost_low: float
     lost_high: float
+    outcome: str = ""
+    state: str = "complete"
+    rungs: tuple[float, ...] = ()
+
+    @property
+    def pruned_at(self) -> tuple[float, ...]:
+        """The rungs of a pruned trial; empty for a complete one."""
+        return self.rungs if self.state == "pruned" else ()
 
 
-def summarize(results: list[RunResult], objectives: tuple[str, ...]) -> Summary:
+def summarize(results: list[RunResult], objectives: tuple[str, ...], rungs: tuple[float, ...] = ()) -> Summary:
     """Return what the seeds of one trial come to."""
+    outcomes = [result.outcome for result in results]
     columns = [[OBJECTIVES[name].of(result) for result in results] for name in objectives]
-    n_lost = sum(result.outcome in LOST for result in results)
+    n_lost = sum(outcome in LOST for outcome in outcomes)
     return Summary(
         values=tuple(statistics.fmean(column) for column in columns),
         medians=tuple(statistics.median(column) for column in columns),
@@ -129,6 +175,9 @@ def summarize(results: list[RunResult], objectives: tuple[str, ...]) -> Summary:
         n_lost=n_lost,
         lost_low=wilson(n_lost, len(results))[0],
         lost_high=wilson(n_lost, len(results))[1],
+        outcome=max(OUTCOMES, key=outcomes.count),
+        state="pruned" if any(result.status == "pruned" for result in results) else "complete",
+        rungs=tuple(rungs),
     )
 
 

@@ -3,8 +3,9 @@
 - `lab_job`: a plan and how far its training is;
 - `lab_run`: one row for each trained run, without its curves, so that the table of runs reads quickly;
 - `lab_curve`: the run's curves (a NumPy array in NumPy's own file format) and its worked examples;
-- `lab_study`: a search, the job that trains it, and the number of its study in Optuna's own tables, which stand beside;
-- `lab_chunk`: trials that were asked together, "open" while they are trained, then "done";
+- `lab_study`: a search, the job that trains it, the number of its study in Optuna's own tables, which stand beside, a queue of
+  trials that people asked for, and trials of another study that its sampler learned from;
+- `lab_chunk`: trials that were asked together, "open" while they are trained, then "done", and the seconds it took;
 - `lab_trial`: one configuration, its searched values, the sampler's notes, and what its seeds came to.
 """
 
@@ -57,6 +58,8 @@ JOBS = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("live", sa.LargeBinary),
     sa.Column("kind", sa.String(16), nullable=False, server_default="plan"),
+    sa.Column("pause_requested", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("n_workers", sa.Integer),
 )
 
 RUNS = sa.Table(
@@ -107,6 +110,9 @@ STUDIES = sa.Table(
     sa.Column("optuna_id", sa.Integer, nullable=False),
     sa.Column("created_at", sa.Float(53), nullable=False),
     sa.Column("note", sa.Text, nullable=False, default=""),
+    sa.Column("tags", sa.Text, nullable=False, server_default=""),
+    sa.Column("queue", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("prior", sa.Text, nullable=False, server_default="[]"),
 )
 
 CHUNKS = sa.Table(
@@ -119,6 +125,7 @@ CHUNKS = sa.Table(
     sa.Column("attributes", sa.Text, nullable=False),
     sa.Column("asked_at", sa.Float(53), nullable=False),
     sa.Column("done_at", sa.Float(53)),
+    sa.Column("seconds", sa.Float(53)),
 )
 
 TRIALS = sa.Table(
@@ -133,5 +140,5 @@ TRIALS = sa.Table(
 )
 
 VERSION_TABLE = "lab_alembic_version"
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration; a store at this version is opened without loading Alembic."""

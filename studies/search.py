@@ -8,6 +8,8 @@ Search(
 """
 
 import dataclasses
+import functools
+import importlib.util
 import itertools
 import json
 import math
@@ -17,6 +19,7 @@ from engine import DEFAULTS, FIELDS, ConfigError, RunConfig, check_memory, check
 from engine.fields import unknown_name
 from studies.errors import PlanError
 from studies.objectives import OBJECTIVES
+from studies.pruning import PRUNERS
 
 MOST_TRIALS, MOST_SEEDS = 100_000, 1000
 LARGEST_GRID = 1_000_000
@@ -26,9 +29,18 @@ SAMPLERS = {
     "qmc": "Quasi-Monte Carlo: spreads trials evenly without looking at results.",
     "random": "Random: independent draws; the fairest base line.",
     "grid": "Grid: every combination of a few values of each setting.",
+    "gp": "Gaussian process: for costly trials, up to some hundreds; needs PyTorch.",
 }
-BATCH = 32
-"""Trials asked at once. TPE loses little up to an eighth of all trials, and 64: with 16 it is as good as one by one."""
+LEARNERS = ("tpe", "cmaes", "gp")
+"""Samplers that look at results."""
+LEAST_BATCH, LARGEST_BATCH = 8, 32
+"""Trials that a learner is asked at once: an eighth of all within these bounds; TPE loses little then (16 of 512: nothing)."""
+BLIND_BATCH = 256
+"""Trials asked at once of a sampler that does not look at results: a population that fills the cache."""
+LEAST_COMPARED = 54
+"""Trials asked at once where they are compared with each other: two of 54 are left after three halvings by three."""
+USUAL_TRIALS = 64
+LONGEST = 30 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -86,14 +98,21 @@ class Search:
         A key of `SAMPLERS`.
     seed : int
         Of the sampler.
+    pruner : str
+        A key of `PRUNERS`: when trials are given up before their end.
     n_trials : int
-        A trial is one configuration, trained with every seed.
+        A trial is one configuration, trained with every seed. Without one: 64, or with `seconds` as many as there are.
+    seconds : float, optional
+        Time after which no more trials are asked; those that were asked are trained to their end.
     n_seeds : int
         Seeds per trial: 1, 2, ... n_seeds, the same for all trials, so that they share data and initial noise.
     batch : int
-        Trials asked at once, trained together, told in order. Decides, with the seed, which trials there are; workers do not.
+        Trials asked at once, trained together, told in order. Decides, with the seed, which trials a sampler that learns
+        proposes; workers do not. Without one: what suits sampler and pruner.
     points : int
         Values that a grid takes of a range.
+    warm_start : str
+        Name of a study whose finished trials the sampler learns from first; empty: none.
 
     Raises
     ------
@@ -106,11 +125,14 @@ class Search:
     fixed: dict = field(default_factory=dict)
     objectives: tuple[str, ...] = ("final_loss",)
     sampler: str = "tpe"
+    pruner: str = "none"
     seed: int = 1
-    n_trials: int = 64
+    n_trials: int | None = None
+    seconds: float | None = None
     n_seeds: int = 1
-    batch: int = BATCH
+    batch: int | None = None
     points: int = 5
+    warm_start: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -130,15 +152,18 @@ class Search:
             raise PlanError("seed: expected no value; n_seeds says with how many seeds each trial is trained")
         object.__setattr__(self, "fixed", {name: check_value(name, value) for name, value in self.fixed.items()})
         object.__setattr__(self, "space", {name: _checked(name, part) for name, part in self.space.items()})
-        for what, names in (("objective", self.objectives), ("sampler", (self.sampler,))):
-            known = {"objective": OBJECTIVES, "sampler": SAMPLERS}[what]
-            for name in names:
+        tables = {"objective": OBJECTIVES, "sampler": SAMPLERS, "pruner": PRUNERS}
+        for what, known in tables.items():
+            for name in self.objectives if what == "objective" else (getattr(self, what),):
                 if not isinstance(name, str) or name not in known:
                     raise unknown_name(what, name, known)
         if not 1 <= len(self.objectives) <= 2 or len(set(self.objectives)) < len(self.objectives):
             raise PlanError(f"objectives: expected one, or two different ones, found {', '.join(self.objectives) or 'none'}")
-        if self.sampler == "cmaes" and len(self.objectives) > 1:
-            raise PlanError("sampler: expected one that can follow two objectives, found cmaes; tpe can")
+        self._check_together()
+        if self.n_trials is None:
+            object.__setattr__(self, "n_trials", int(min(self.size, MOST_TRIALS if self.seconds else USUAL_TRIALS)))
+        if self.batch is None and isinstance(self.n_trials, int):
+            object.__setattr__(self, "batch", self._usual_batch())
         for name, least, most in (
             ("n_trials", 1, MOST_TRIALS),
             ("n_seeds", 1, MOST_SEEDS),
@@ -152,6 +177,37 @@ class Search:
         self._check_size()
         for values in self._corners():
             check_memory(self.config(values, 1))
+
+    def _check_together(self) -> None:
+        """Refuse what does not go together."""
+        if len(self.objectives) > 1 and self.sampler == "cmaes":
+            raise PlanError("sampler: expected one that can follow two objectives, found cmaes; tpe can")
+        if self.sampler == "gp" and not is_installed("gp"):
+            raise PlanError("sampler: expected PyTorch for gp, found none; install it (pip install torch), or take tpe")
+        if self.pruner != "none":
+            if len(self.objectives) > 1:
+                raise PlanError(f"pruner: expected none beside two objectives, found {self.pruner}")
+            if not OBJECTIVES[self.objectives[0]].column:
+                raise PlanError(f"pruner: expected none beside {self.objectives[0]}, which is known from the start")
+            if self.sampler == "cmaes":
+                raise PlanError(f"pruner: expected none beside cmaes, which compares whole generations, found {self.pruner}")
+            if self.sampler == "gp" and self.pruner != "median":
+                raise PlanError(f"pruner: expected none or median beside gp, which learns of whole trials, found {self.pruner}")
+        limit = self.seconds
+        is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
+        if limit is not None and not (is_number and 0 < limit <= LONGEST):
+            raise PlanError(f"seconds: expected a number above 0 and at most {LONGEST:,} (30 days), found {limit!r}")
+        if not isinstance(self.warm_start, str):
+            raise PlanError(f"warm_start: expected the name of a study, found {self.warm_start!r}")
+        if self.warm_start and self.sampler not in ("tpe", "gp"):
+            raise PlanError(f"warm_start: expected a sampler that learns from any trial (tpe or gp), found {self.sampler}")
+
+    def _usual_batch(self) -> int:
+        """Return how many trials are asked at once unless somebody says."""
+        usual = BLIND_BATCH
+        if self.sampler in LEARNERS or self.pruner == "median":
+            usual = max(LEAST_BATCH, min(LARGEST_BATCH, self.n_trials // 8))
+        return max(usual, LEAST_COMPARED) if self.pruner in ("halving", "hyperband") else usual
 
     def _check_size(self) -> None:
         size = self.size
@@ -201,6 +257,23 @@ class Search:
         """Return the config of one run of a trial; a searched setting that means nothing beside the others is left out."""
         return RunConfig(**fitting(self.fixed | values), seed=seed)
 
+    def direction(self, objective: str) -> str:
+        """Return minimize or maximize."""
+        return OBJECTIVES[objective].direction
+
+    @property
+    def promise(self) -> str:
+        """What the same search proposes when it is made again, in words."""
+        if self.sampler == "gp":
+            return "A Gaussian process rounds differently from machine to machine: the same seed may propose other trials."
+        if self.seconds:
+            return "The same seed proposes the same trials in the same order; how many there are depends on the machine."
+        return "The same seed proposes the same trials, with any number of workers."
+
+    def holds(self, values: dict) -> bool:
+        """Return whether values of all searched settings, and nothing else, lie in the space."""
+        return set(values) == set(self.space) and all(_has(FIELDS[n].kind, self.space[n], value) for n, value in values.items())
+
     @property
     def seeds(self) -> range:
         """The seeds of every trial."""
@@ -224,8 +297,12 @@ class Search:
         return json.dumps({f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"space": parts})
 
     @classmethod
+    @functools.lru_cache(maxsize=200)
     def from_json(cls, text: str) -> "Search":
-        """Return the search that JSON describes; ranges are objects with low and high, choices are lists."""
+        """Return the search that JSON describes; ranges are objects with low and high, choices are lists.
+
+        Remembers it, because a page that watches a study asks again and again.
+        """
         try:
             raw = json.loads(text)
         except json.JSONDecodeError as error:
@@ -247,6 +324,22 @@ class Search:
         if not isinstance(raw["space"], dict):
             raise PlanError("space: expected an object that gives each setting a list of choices, or low and high")
         return cls(**raw | {"space": {name: _part(name, part) for name, part in raw["space"].items()}})
+
+
+def is_installed(sampler: str) -> bool:
+    """Return whether what a sampler needs is there."""
+    return sampler != "gp" or importlib.util.find_spec("torch") is not None
+
+
+def _has(kind: str, part: "Range | Choices", value: object) -> bool:
+    """Return whether a part of a space has a value."""
+    if isinstance(part, Choices):
+        return any(type(value) is type(choice) and value == choice for choice in part.values)
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind == "float" else int):
+        return False
+    if not part.low <= value <= part.high:
+        return False
+    return not part.step or abs((value - part.low) / part.step - round((value - part.low) / part.step)) < 1e-9
 
 
 def _part(name: str, part: object) -> Range | Choices:
@@ -351,4 +444,4 @@ def template(name: str, /, **changes) -> Search:
     return Search(**TEMPLATES[name] | changes)
 
 
-__all__ = ["SAMPLERS", "TEMPLATES", "Choices", "ConfigError", "Range", "Search", "template"]
+__all__ = ["PRUNERS", "SAMPLERS", "TEMPLATES", "Choices", "ConfigError", "Range", "Search", "template"]

@@ -7,18 +7,32 @@ import socket
 import time
 import uuid
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
 
 from studies.errors import JobError
 from studies.plans import Plan
-from studies.schema import JOBS, RUNS
+from studies.schema import JOBS, RUNS, STUDIES
 from studies.store_runs import check_text
 
 SILENT_SECONDS = 10
 """A running job that has given no sign of life for so long is lost; it beats every second."""
 ENDED = ("finished", "stopped", "failed", "lost")
+LIVE = ("waiting", "running", "paused")
+"""What a job's row says while a process is, or should be, at work on it."""
+
+
+MOST_WORKERS = 256
+
+
+class Wishes(NamedTuple):
+    """What people ask of a job while it runs."""
+
+    stop: bool
+    pause: bool
+    n_workers: int | None
 
 
 @dataclass(frozen=True)
@@ -28,9 +42,12 @@ class Job:
     Attributes
     ----------
     status : str
-        waiting, running, stopping, finished, stopped, failed, or lost (its process is gone).
+        waiting, running, pausing, paused, stopping, finished, stopped, failed, or lost (its process is gone).
     kind : str
-        "plan", or "search" where the job trains a study's trials; then the plan holds the search's fixed settings.
+        "plan"; "search" where the job trains a study's trials; then the plan is that of an example; "import" where a study was
+        made elsewhere and there is nothing to train.
+    n_workers : int or None
+        Worker processes that somebody asked for.
     process : str or None
         Machine and number of the process that took it last.
     rate : float or None
@@ -50,6 +67,7 @@ class Job:
     iterations_done: int
     created_at: float
     process: str | None
+    n_workers: int | None
     error: str | None
     rate: float | None
 
@@ -77,11 +95,13 @@ class Job:
 def _job(row: sa.Row) -> Job:
     now = time.time()
     status = row.status
-    if status in ("waiting", "running"):
+    if status in LIVE:
         if now - row.heartbeat_at > SILENT_SECONDS:
             status = "lost"
         elif row.stop_requested:
             status = "stopping"
+        elif row.pause_requested and status != "paused":
+            status = "pausing"
     seconds = (row.ended_at or row.heartbeat_at) - row.started_at if row.started_at else 0
     done = row.iterations_done - (row.started_with or 0)
     fields = {f.name: getattr(row, f.name) for f in dataclasses.fields(Job) if f.name not in ("plan", "status", "rate")}
@@ -131,9 +151,10 @@ class JobRecords:
     def wait_again(self, job_id: str) -> None:
         """Put an unfinished job that nobody works on back in line, or raise `JobError`."""
         now = time.time()
-        silent = JOBS.c.status.in_(("waiting", "running")) & (JOBS.c.heartbeat_at < now - SILENT_SECONDS)
+        silent = JOBS.c.status.in_(LIVE) & (JOBS.c.heartbeat_at < now - SILENT_SECONDS)
         idle = silent | JOBS.c.status.in_(("stopped", "failed"))
-        changes = {"status": "waiting", "stop_requested": False, "heartbeat_at": now, "token": None, "error": None}
+        changes = {"status": "waiting", "heartbeat_at": now, "token": None, "error": None}
+        changes |= {"stop_requested": False, "pause_requested": False}
         if not self._change(JOBS.c.id == job_id, idle, changes):
             raise JobError(f"expected a job that was stopped, failed or lost, found one that is {self.job(job_id).status}")
 
@@ -156,8 +177,8 @@ class JobRecords:
 
     def beat(
         self, job_id: str, token: str, iterations_done: int | None = None, live: bytes | None = None, first: bool = False
-    ) -> bool:
-        """Give a sign of life, with progress if there is some; return whether the job was asked to stop.
+    ) -> "Wishes":
+        """Give a sign of life, with progress if there is some; return what the job is asked to do.
 
         `first` marks what was done before this process began, which its speed does not count.
 
@@ -170,23 +191,56 @@ class JobRecords:
         if iterations_done is not None:
             changes |= {"iterations_done": iterations_done, "live": live}
             changes |= {"started_with": iterations_done} if first else {}
-        if not self._change(JOBS.c.id == job_id, JOBS.c.token == token, changes):
+        mine = (JOBS.c.id == job_id) & (JOBS.c.token == token)
+        asked = (JOBS.c.stop_requested, JOBS.c.pause_requested, JOBS.c.n_workers)
+        with self.writing() as connection:
+            row = connection.execute(JOBS.update().where(mine).values(**changes).returning(*asked)).one_or_none()
+        if row is None:
             raise JobError(f"job {job_id} was deleted or taken over by another process")
-        with self.reading() as connection:
-            return bool(connection.scalar(sa.select(JOBS.c.stop_requested).where(JOBS.c.id == job_id)))
+        return Wishes(*row)
 
     def request_stop(self, job_id: str) -> None:
         """Ask a job to stop; its process keeps what it has, marked as stopped."""
-        self._change(JOBS.c.id == job_id, JOBS.c.status.in_(("waiting", "running")), {"stop_requested": True})
+        self._change(JOBS.c.id == job_id, JOBS.c.status.in_(LIVE), {"stop_requested": True})
 
-    def end_job(self, job_id: str, token: str, status: str, error: str | None = None) -> None:
-        """Write how a job ended: finished, stopped or failed."""
+    def request_pause(self, job_id: str, pause: bool = True) -> None:
+        """Ask a job to hold, with everything in its process's memory, or to go on."""
+        self._change(JOBS.c.id == job_id, JOBS.c.status.in_(LIVE), {"pause_requested": pause})
+
+    def mark_paused(self, job_id: str, token: str, paused: bool) -> None:
+        """Write whether a job's process holds."""
+        mine = (JOBS.c.token == token) & JOBS.c.status.in_(LIVE)
+        self._change(JOBS.c.id == job_id, mine, {"status": "paused" if paused else "running"})
+
+    def set_workers(self, job_id: str, n_workers: int) -> None:
+        """Ask for so many worker processes, from now on and after a resume; the results do not depend on it.
+
+        Raises
+        ------
+        JobError
+            If the number makes no sense.
+        """
+        if isinstance(n_workers, bool) or not isinstance(n_workers, int) or not 1 <= n_workers <= MOST_WORKERS:
+            raise JobError(f"workers: expected a whole number from 1 to {MOST_WORKERS}, found {n_workers!r}")
+        self._change(JOBS.c.id == job_id, sa.true(), {"n_workers": n_workers})
+
+    def end_job(self, job_id: str, token: str, status: str, error: str | None = None, n_runs: int | None = None) -> bool:
+        """Write how a job ended: finished, stopped or failed; return whether that is so.
+
+        With `n_runs` only if that is still what the job asks for: somebody may have added trials meanwhile.
+        """
         now = time.time()
         changes = {"status": status, "ended_at": now, "heartbeat_at": now, "error": error, "live": None}
-        self._change(JOBS.c.id == job_id, JOBS.c.token == token, changes)
+        same = sa.true() if n_runs is None else JOBS.c.n_runs == n_runs
+        return self._change(JOBS.c.id == job_id, (JOBS.c.token == token) & same, changes)
 
     def delete_job(self, job_id: str) -> None:
-        """Delete a job and all its runs."""
+        """Delete a job and all its runs, and its study where it trains one."""
+        with self.reading() as connection:
+            study_id = connection.scalar(sa.select(STUDIES.c.id).where(STUDIES.c.job_id == job_id))
+        if study_id:
+            self.delete_study(study_id)
+            return
         with self.writing() as connection:
             connection.execute(JOBS.delete().where(JOBS.c.id == job_id))
 

@@ -205,6 +205,11 @@ class RunRecords:
         unpacked = {name: json.loads(row[name]) for name in ("config", "evidence", "examples")}
         return dict(row) | unpacked | {"curves": unpack_array(row["curves"])}
 
+    def run_ids(self, job_id: str) -> dict[int, str]:
+        """Return the ids of a job's saved runs by their number in it."""
+        with self.reading() as connection:
+            return dict(connection.execute(sa.select(RUNS.c.number, RUNS.c.id).where(RUNS.c.job_id == job_id)).all())
+
     def find_run(self, start: str) -> str:
         """Return the id of the run whose id starts with these characters.
 
@@ -259,7 +264,7 @@ class RunRecords:
             connection.execute(RUNS.update().where(RUNS.c.id == run_id).values(name=name, note=note))
 
     def delete_runs(self, run_ids: Iterable[str]) -> None:
-        """Delete runs and their curves; jobs of theirs that are left without any run and have ended go too."""
+        """Delete runs and their curves; jobs of plans that are left without any run and have ended go too."""
         run_ids = list(run_ids)
         with self.writing() as connection:
             emptied = {row.job_id for row in self._in_parts(connection, [RUNS.c.job_id], RUNS.c.id, run_ids)}
@@ -267,7 +272,7 @@ class RunRecords:
             has_runs = sa.select(RUNS.c.job_id).where(RUNS.c.job_id == JOBS.c.id).exists()
             ended = JOBS.c.status.in_(("finished", "stopped", "failed"))
             for job_id in emptied:
-                connection.execute(JOBS.delete().where(JOBS.c.id == job_id, ~has_runs, ended))
+                connection.execute(JOBS.delete().where(JOBS.c.id == job_id, JOBS.c.kind == "plan", ~has_runs, ended))
 
 
 def typed(columns: dict) -> "pd.DataFrame":

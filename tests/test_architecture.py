@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("engine", "studies", "dashboard")
 MAY_IMPORT = {
     "engine": {"engine", "numpy"},
-    "studies": {"studies", "engine", "numpy", "pandas", "sqlalchemy", "alembic", "platformdirs", "threadpoolctl", "optuna"},
+    "studies": {"studies", "engine", "numpy", "pandas", "sqlalchemy", "alembic", "platformdirs", "threadpoolctl", "optuna"}
+    | {"scipy"},
     "dashboard": {"dashboard", "studies", "engine", "streamlit", "altair", "pandas", "numpy", "platformdirs"},
 }
 """What each package may import beside the standard library."""

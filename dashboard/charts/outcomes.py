@@ -1,6 +1,6 @@
 """How outcomes look, everywhere the same: a colour that colour-blind people tell apart, a symbol, a word.
 
-Colours after Okabe & Ito (2008), "Color Universal Design".
+Colours after Okabe & Ito (2008), "Color Universal Design"; the two neutral ones are for trials that were run elsewhere.
 """
 
 from typing import NamedTuple
@@ -23,6 +23,8 @@ LOOKS = {
     "diverged": Look("#E69F00", "↗", "diamond", "orange"),
     "overflow": Look("#D55E00", "∞", "cross", "red"),
     "training": Look("#0072B2", "…", "circle", "primary"),
+    "complete": Look("#5F7F9F", "•", "circle", "gray"),
+    "failed": Look("#80695A", "✕", "triangle-up", "gray"),
 }
 CATEGORIES = ["#4477AA", "#AA3377", "#228833", "#CCBB44", "#66CCEE", "#EE6677", "#999999"]
 """Colours of settings, Paul Tol's bright scheme (2021): readable in light and dark, and not those of outcomes."""

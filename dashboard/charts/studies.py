@@ -4,113 +4,77 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from dashboard.charts.curves import extent, log_ticks
-from dashboard.charts.outcomes import CATEGORIES, LOOKS
-
-MOST_POINTS = 5000
-"""More marks than that a browser draws slowly."""
-SPAN = 50
-"""An axis of positive values that spans more than this factor is logarithmic."""
+from dashboard.charts.marks import (
+    HANDS,
+    QUIET,
+    hands,
+    number_axis,
+    outcome_encoding,
+    position,
+    scale_of,
+    scattered,
+    thinned,
+    tips,
+    title,
+    trial_rows,
+)
+from dashboard.charts.outcomes import CATEGORIES
 
 READING = {
     "history": "Each mark is a trial, in the order it was asked; the line is the best so far. Colour and shape tell how its "
     "runs ended. A run that diverged or overflowed counts as bad as the objective allows (see the objective's note), so it "
-    "stands at the edge instead of missing. Click on a mark to look closer at its run.",
+    "stands at the edge instead of missing. Hollow marks were pruned: stopped early, with the value they had then." + HANDS,
     "slice": "The same trials over one setting at a time: a valley shows where it has to be, a flat cloud that it hardly "
-    "matters within the range that was searched.",
+    "matters within the range that was searched. Hollow marks were pruned." + HANDS,
     "importance": "Share of each setting in deciding the objective (PED-ANOVA): it compares where the best tenth of the "
     "trials lie with where all lie. It speaks about the searched ranges only.",
     "pareto": "Each mark is a trial, by both objectives. The line joins those that no other trial beats in both: choosing "
-    "among them is a matter of taste.",
+    "among them is a matter of taste. Hollow marks were pruned." + HANDS,
 }
-
-
-def outcome_encoding(table: pd.DataFrame, legend: bool = True) -> dict:
-    """Return colour and shape of outcomes, the same everywhere."""
-    names = [name for name in LOOKS if name in set(table["outcome"])]
-    key = alt.Legend(orient="bottom", title=None, columns=3) if legend else None
-    return {
-        "color": alt.Color(
-            "outcome:N", sort=names, scale=alt.Scale(domain=names, range=[LOOKS[n].color for n in names]), legend=key
-        ),
-        "shape": alt.Shape(
-            "outcome:N", sort=names, scale=alt.Scale(domain=names, range=[LOOKS[n].shape for n in names]), legend=key
-        ),
-    }
-
-
-def _axis(values: pd.Series) -> tuple[alt.Scale, alt.Axis, bool]:
-    """Return scale and axis for finite values: logarithmic where they span much."""
-    finite = values[np.isfinite(values)]
-    log = bool(len(finite) and finite.min() > 0 and finite.max() / SPAN > finite.min())
-    if not len(finite):
-        low, high = extent(values, False)
-    elif log:
-        low, high = float(finite.min()) / 1.15, float(min(finite.max() * 1.15, 1.7e308))
-    else:
-        room = 0.04 * float(finite.max() - finite.min()) or abs(float(finite.max())) * 0.1 or 1.0
-        low, high = float(finite.min()) - room, float(finite.max()) + room
-    ticks = {"values": log_ticks(low, high)} if log else {"tickCount": 5}
-    return alt.Scale(type="log" if log else "linear", domain=[low, high], nice=False), alt.Axis(format="~g", **ticks), log
-
-
-def thinned(table: pd.DataFrame) -> pd.DataFrame:
-    """Return as many trials as a browser draws quickly: first those that diverged or overflowed, then an even share."""
-    if len(table) <= MOST_POINTS:
-        return table
-    lost = table["outcome"].isin(["diverged", "overflow"])
-    parts = [table[lost], table[~lost]]
-    room = [min(len(parts[0]), MOST_POINTS - min(len(parts[1]), MOST_POINTS // 2))]
-    room.append(MOST_POINTS - room[0])
-    kept = [part.iloc[:: -(-len(part) // n)] for part, n in zip(parts, room, strict=True) if len(part)]
-    return pd.concat(kept).sort_values("number")
 
 
 def thinned_caption(table: pd.DataFrame) -> str:
     """Return what is said about trials that are not drawn."""
     n = len(thinned(table))
-    return "" if n == len(table) else f"{n:,} of {len(table):,} trials are drawn, those that diverged or overflowed first."
+    return "" if n == len(table) else f"{n:,} of {len(table):,} trials are drawn, first those that were lost or are selected."
 
 
-def _words(table: pd.DataFrame, *columns: str) -> list:
-    names = [name for name in columns if name in table]
-    return [
-        alt.Tooltip(f"{name}:{'Q' if pd.api.types.is_numeric_dtype(table[name]) else 'N'}", title=title(name)) for name in names
-    ]
+def absent_caption(table: pd.DataFrame, *settings: str) -> str:
+    """Return what is said about trials that have no place on an axis of numbers, because they lack the setting."""
+    lacking = pd.DataFrame({name: table[name].isna() & (scale_of(table[name]) != "words") for name in settings}).any(axis=1)
+    return f"{lacking.sum():,} of {len(table):,} trials lack the setting and are not drawn." if lacking.any() else ""
 
 
-def title(name: str) -> str:
-    """Return a column's name for people."""
-    return name.replace("_", " ")
-
-
-def history_chart(table: pd.DataFrame, objective: str, best: pd.Series, height: int = 340) -> alt.LayerChart:
+def history_chart(
+    table: pd.DataFrame, objective: str, best: pd.Series, n_trials: int | None = None, height: int = 340
+) -> alt.LayerChart:
     """Draw values by trial number, and the best so far.
 
     Parameters
     ----------
     table : DataFrame
-        number, outcome, `objective` (finite), run_id.
+        number, outcome, `objective` (finite); state and selected if there are any.
     best : Series
         Best value up to each row.
+    n_trials : int, optional
+        How many trials are planned: the axis has room for them.
 
     Notes
     -----
-    Reading: see `READING["history"]`. A click selects a trial by its number: the selection "pick".
+    Reading: see `READING["history"]`. The brush has the fields number and value.
     """
-    scale, axis, _ = _axis(table[objective])
-    shown = thinned(table)[["number", "outcome", objective, "run_id"]].rename(columns={objective: "value"})
-    x = alt.X("number:Q", title="trial", axis=alt.Axis(grid=False, tickMinStep=1), scale=alt.Scale(nice=False, padding=8))
-    y = alt.Y("value:Q", title=title(objective), scale=scale, axis=axis)
-    pick = alt.selection_point("pick", fields=["number"], on="click", empty=False, toggle=False)
-    words = ["number:Q", "outcome:N", alt.Tooltip("value:Q", format=".4g")]
-    marks = alt.Chart(shown).mark_point(filled=True, size=55, opacity=0.8)
-    marks = marks.encode(x=x, y=y, tooltip=words, **outcome_encoding(shown)).add_params(pick)
+    shown = trial_rows(table, value=objective)
+    end = max(n_trials or 1, int(table["number"].max()) + 1 if len(table) else 1)
+    across = alt.Scale(domain=[0, end], nice=False, padding=8)
+    x = alt.X("number:Q", title="trial", axis=number_axis(grid=False, tickMinStep=1, format=",d"), scale=across)
+    y = position(alt.Y, "value", table[objective], title(objective))
+    marks = alt.Chart(shown).mark_point(strokeWidth=1.2, clip=True)
+    marks = marks.encode(x=x, y=y, tooltip=tips(shown, value=title(objective)), **outcome_encoding(shown))
     steps = pd.DataFrame({"number": table["number"], "value": best})
     steps = steps[steps["value"].shift() != steps["value"]]
     steps = pd.concat([steps, pd.DataFrame({"number": [table["number"].max()], "value": [best.iloc[-1]]})])
-    line = alt.Chart(steps).mark_line(interpolate="step-after", color="#8A8F98", strokeWidth=1.5).encode(x=x, y=y)
-    return alt.layer(line, marks).properties(height=height)
+    line = alt.Chart(steps).mark_line(interpolate="step-after", color=QUIET, strokeWidth=1.5, clip=True).encode(x=x, y=y)
+    return alt.layer(line, marks.add_params(*hands(x, y))).properties(height=height)
 
 
 def slice_chart(table: pd.DataFrame, setting: str, objective: str, label: str, height: int = 230) -> alt.Chart:
@@ -118,24 +82,13 @@ def slice_chart(table: pd.DataFrame, setting: str, objective: str, label: str, h
 
     Notes
     -----
-    Reading: see `READING["slice"]`.
+    Reading: see `READING["slice"]`. The brush has the fields setting and value.
     """
-    shown = thinned(table)[["number", "outcome", objective, setting]].rename(columns={objective: "value", setting: "setting"})
-    scale, axis, _ = _axis(table[objective])
-    y = alt.Y("value:Q", title=title(objective), scale=scale, axis=axis)
-    words = ["number:Q", alt.Tooltip("setting", title=label), "outcome:N", alt.Tooltip("value:Q", format=".4g")]
-    chart = alt.Chart(shown).mark_point(filled=True, size=40, opacity=0.75)
-    if pd.api.types.is_numeric_dtype(table[setting]) and not pd.api.types.is_bool_dtype(table[setting]):
-        x_scale, x_axis, _ = _axis(table[setting].astype(float))
-        x = alt.X("setting:Q", title=label, scale=x_scale, axis=x_axis)
-        return chart.encode(x=x, y=y, tooltip=words, **outcome_encoding(shown, legend=False)).properties(height=height)
-    shown["setting"] = shown["setting"].astype(str)
-    shown["beside"] = (shown["number"] * 0.6180339887) % 1  # golden ratio: neighbours do not hide each other
-    x = alt.X("setting:N", title=label, axis=alt.Axis(labelAngle=0, labelOverlap=True))
-    offset = alt.XOffset("beside:Q", scale=alt.Scale(domain=[-0.5, 1.5]))
-    return chart.encode(x=x, xOffset=offset, y=y, tooltip=words, **outcome_encoding(shown, legend=False)).properties(
-        height=height
-    )
+    shown = trial_rows(table, setting=setting, value=objective)
+    x, y = position(alt.X, "setting", table[setting], label), position(alt.Y, "value", table[objective], title(objective))
+    chart = alt.Chart(shown).mark_point(strokeWidth=1.2, clip=True, **scattered(x, y)).properties(height=height)
+    chart = chart.encode(x=x, y=y, tooltip=tips(shown, setting=label, value=title(objective)))
+    return chart.encode(**outcome_encoding(shown, legend=False)).add_params(*hands(x, y))
 
 
 def importance_chart(shares: pd.Series) -> alt.LayerChart:
@@ -164,18 +117,14 @@ def pareto_chart(table: pd.DataFrame, objectives: tuple[str, str], front: np.nda
 
     Notes
     -----
-    Reading: see `READING["pareto"]`.
+    Reading: see `READING["pareto"]`. The brush has the fields first and second.
     """
     first, second = objectives
-    data = table[["number", "outcome", first, second]].rename(columns={first: "first", second: "second"})
-    scales = [_axis(table[name]) for name in objectives]
-    x = alt.X("first:Q", title=title(first), scale=scales[0][0], axis=scales[0][1])
-    y = alt.Y("second:Q", title=title(second), scale=scales[1][0], axis=scales[1][1])
-    line = alt.Chart(data[front].sort_values("first")).mark_line(color="#8A8F98", strokeWidth=1.5, interpolate="step-after")
-    shown = thinned(data)
-    words = ["number:Q", "outcome:N", alt.Tooltip("first:Q", title=title(first), format=".4g")]
-    words.append(alt.Tooltip("second:Q", title=title(second), format=".4g"))
-    marks = alt.Chart(shown).mark_point(filled=True, size=55, opacity=0.8)
-    return alt.layer(line.encode(x=x, y=y), marks.encode(x=x, y=y, tooltip=words, **outcome_encoding(shown))).properties(
-        height=height
-    )
+    x = position(alt.X, "first", table[first], title(first))
+    y = position(alt.Y, "second", table[second], title(second))
+    edge = pd.DataFrame({"first": table[first], "second": table[second]})[front].sort_values("first")
+    line = alt.Chart(edge).mark_line(color=QUIET, strokeWidth=1.5, interpolate="step-after", clip=True).encode(x=x, y=y)
+    shown = trial_rows(table, first=first, second=second)
+    marks = alt.Chart(shown).mark_point(strokeWidth=1.2, clip=True)
+    marks = marks.encode(x=x, y=y, tooltip=tips(shown, first=title(first), second=title(second)), **outcome_encoding(shown))
+    return alt.layer(line, marks.add_params(*hands(x, y))).properties(height=height)

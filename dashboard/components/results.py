@@ -155,8 +155,8 @@ def run_details(run: dict, judged: bool = True, train: Callable[[RunConfig], Non
             outcome_badge(run["outcome"])
             st.markdown(literal(run["reason"]) + event_sentence(run), width="content")
         advice_lines(run, train)
-    if run["status"] == "stopped":
-        st.markdown(f"Stopped after {run['iterations']:,} iterations, before its last.")
+    if run["status"] in ("stopped", "pruned"):
+        st.markdown(f"{run['status'].capitalize()} after {run['iterations']:,} iterations, before its last.")
     evidence = run["evidence"]
     numbers = {
         "answers right": f"{run['accuracy']:.1%}",

@@ -1,17 +1,18 @@
 """Making a study: a form that turns into a `Search`; what is wrong is said before anything is trained."""
 
+import itertools
 import json
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.components.session import literal, the_store
-from engine import FIELDS, BrinkError
+from engine import FIELDS, TASKS, BrinkError, RunConfig
 from studies.errors import PlanError
 from studies.jobs import launch
 from studies.objectives import OBJECTIVES
 from studies.plans import parse_values, spell_value, spell_values
-from studies.search import SAMPLERS, TEMPLATES, Choices, Range, Search, template
+from studies.search import PRUNERS, SAMPLERS, TEMPLATES, Choices, Range, Search, is_installed, template
 
 COLUMNS = {
     "on": st.column_config.CheckboxColumn("search", default=True, width="small"),
@@ -19,10 +20,25 @@ COLUMNS = {
     "low": st.column_config.TextColumn("from"),
     "high": st.column_config.TextColumn("to"),
     "log": st.column_config.CheckboxColumn("log", help="Spread evenly over powers of ten.", width="small"),
+    "step": st.column_config.TextColumn("step", help="Only every so many-th number, counted from the first.", width="small"),
     "choices": st.column_config.TextColumn("or choices", help="Words or numbers with commas, instead of from and to."),
 }
 NONE = "none"
-KEYS = ("name", "fixed", "first", "second", "sampler", "n_trials", "n_seeds", "seed")
+KEYS = (
+    "name",
+    "fixed",
+    "first",
+    "second",
+    "sampler",
+    "pruner",
+    "until",
+    "n_trials",
+    "minutes",
+    "n_seeds",
+    "seed",
+    "warm_start",
+)
+UNTIL = ("trials", "minutes")
 
 
 def _rows(search: Search) -> pd.DataFrame:
@@ -30,22 +46,27 @@ def _rows(search: Search) -> pd.DataFrame:
     rows = []
     for name, part in search.space.items():
         if isinstance(part, Choices):
-            rows.append((True, name, "", "", False, spell_values(list(part.values))))
+            rows.append((True, name, "", "", False, "", spell_values(list(part.values))))
         else:
-            rows.append((True, name, spell_value(part.low), spell_value(part.high), part.log, ""))
+            step = spell_value(part.step) if part.step else ""
+            rows.append((True, name, spell_value(part.low), spell_value(part.high), part.log, step, ""))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def set_form(search: Search) -> None:
-    """Fill the form with a search."""
+    """Fill the form with a search, under a name that is free."""
     first, second = (*search.objectives, NONE)[:2]
     values = {
-        "name": search.name,
+        "name": _free_name(search.name),
         "fixed": "\n".join(f"{name} = {spell_value(value)}" for name, value in search.fixed.items()),
         "first": first,
         "second": second,
         "sampler": search.sampler,
-        "n_trials": search.n_trials,
+        "pruner": search.pruner,
+        "until": UNTIL[bool(search.seconds)],
+        "n_trials": min(search.n_trials, 10_000) if search.seconds else search.n_trials,
+        "minutes": (search.seconds or 60) / 60,
+        "warm_start": search.warm_start or NONE,
         "n_seeds": search.n_seeds,
         "seed": search.seed,
     }
@@ -58,6 +79,22 @@ def set_form(search: Search) -> None:
 def _from_template() -> None:
     if st.session_state["study_template"]:
         set_form(template(st.session_state["study_template"]))
+
+
+def _task() -> str:
+    """Return the task that the fixed settings name."""
+    lines = [line.partition("=") for line in st.session_state["study_fixed"].splitlines()]
+    return next((value.strip() for name, _, value in lines if name.strip() == "task"), RunConfig().task)
+
+
+def _from_task() -> None:
+    """Fix the settings from which a task can be learned, but for those that are searched."""
+    task = st.session_state.pop("study_task")
+    if task:
+        searched = set(st.session_state["study_rows"]["setting"])
+        settings = {"task": task} | TASKS[task].starting_point
+        lines = [f"{name} = {spell_value(value)}" for name, value in settings.items() if name not in searched]
+        st.session_state["study_fixed"] = "\n".join(lines)
 
 
 def _fixed(text: str) -> dict:
@@ -85,7 +122,7 @@ def _space(rows: pd.DataFrame) -> dict:
             continue
         if name in space:
             raise PlanError(f"{name}: expected it once, found it twice; take one row out")
-        texts = {part: str(row[part]).strip() if isinstance(row[part], str) else "" for part in ("low", "high", "choices")}
+        texts = {n: str(row[n]).strip() if isinstance(row[n], str) else "" for n in ("low", "high", "step", "choices")}
         if texts["choices"]:
             if texts["low"] or texts["high"]:
                 raise PlanError(f"{name}: expected from and to, or choices, found both")
@@ -94,13 +131,18 @@ def _space(rows: pd.DataFrame) -> dict:
         ends = [parse_values(name, texts[part]) for part in ("low", "high")]
         if any(len(end) != 1 for end in ends):
             raise PlanError(f"{name}: expected one number in from and one in to")
-        space[name] = Range(ends[0][0], ends[1][0], log=bool(row["log"]))
+        try:
+            step = float(texts["step"]) if texts["step"] else None
+        except ValueError:
+            raise PlanError(f"{name}: expected a number as step, found {texts['step']!r}") from None
+        space[name] = Range(ends[0][0], ends[1][0], log=bool(row["log"]), step=step)
     return space
 
 
 def _search() -> tuple[Search | None, str]:
     """Return the search that the form describes, or what is wrong with it."""
     state = {name: st.session_state[f"study_{name}"] for name in KEYS}
+    limited = state["until"] == "minutes"
     try:
         objectives = [state["first"]] + ([] if state["second"] == NONE else [state["second"]])
         search = Search(
@@ -109,7 +151,10 @@ def _search() -> tuple[Search | None, str]:
             space=_space(st.session_state["study_rows"]),
             objectives=objectives,
             sampler=state["sampler"],
-            n_trials=int(state["n_trials"]),
+            pruner=state["pruner"],
+            n_trials=None if limited else int(state["n_trials"]),
+            seconds=60 * state["minutes"] if limited else None,
+            warm_start="" if state["warm_start"] == NONE else state["warm_start"],
             n_seeds=int(state["n_seeds"]),
             seed=int(state["seed"]),
         )
@@ -150,6 +195,7 @@ def study_form() -> None:
             width=260,
         )
         st.text_input("Name", key="study_name", width=320)
+        st.selectbox("Task", list(TASKS), index=None, key="study_task", on_change=_from_task, placeholder=_task(), width=190)
     st.markdown("**What is searched**: numbers from … to …, or a list of choices")
     version = st.session_state["study_version"]
     st.session_state["study_rows"] = st.data_editor(
@@ -165,25 +211,65 @@ def study_form() -> None:
         height=110,
         help="name = value; all others keep the defaults of the classic exercise.",
     )
-    with st.container(horizontal=True):
-        st.selectbox("Objective", list(OBJECTIVES), key="study_first", width=200)
-        others = [NONE, *(name for name in OBJECTIVES if name != st.session_state["study_first"])]
-        if st.session_state["study_second"] not in others:
-            st.session_state["study_second"] = NONE
-        st.selectbox("and at once", others, key="study_second", width=200)
-        st.selectbox("Sampler", list(SAMPLERS), key="study_sampler", width=140)
-        st.number_input("Trials", 1, 100_000, key="study_n_trials", width=130)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox("Objective", list(OBJECTIVES), key="study_first", width=190)
+        others = _keeping("second", [NONE, *(name for name in OBJECTIVES if name != st.session_state["study_first"])])
+        st.selectbox("and at once", others, key="study_second", width=190)
+        st.selectbox("Sampler", [name for name in SAMPLERS if is_installed(name)], key="study_sampler", width=130)
+        st.selectbox("Pruner", list(PRUNERS), key="study_pruner", width=140)
+        sources = _keeping("warm_start", [NONE, *_sources()])
+        st.selectbox("Learn first from", sources, key="study_warm_start", width=220)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.segmented_control("Until", UNTIL, key="study_until", required=True)
+        if st.session_state["study_until"] == "minutes":
+            st.number_input("Minutes", 0.05, 30 * 24 * 60.0, key="study_minutes", width=130)
+        else:
+            st.number_input("Trials", 1, 100_000, key="study_n_trials", width=130)
         st.number_input("Seeds per trial", 1, 1000, key="study_n_seeds", width=130)
         st.number_input("Sampler's seed", 0, 2**32 - 1, key="study_seed", width=130)
     chosen = [st.session_state["study_first"], st.session_state["study_second"]]
-    notes = [SAMPLERS[st.session_state["study_sampler"]], *(OBJECTIVES[name].note for name in chosen if name != NONE)]
-    st.caption(literal(" ".join(notes)) + " The same seed proposes the same trials, with any number of workers.")
     search, problem = _search()
+    pruner = st.session_state["study_pruner"]
+    notes = [SAMPLERS[st.session_state["study_sampler"]], *([PRUNERS[pruner]] if pruner != NONE else [])]
+    notes += [OBJECTIVES[name].note for name in chosen if name != NONE]
+    notes += [search.promise + f" Trials are asked {search.batch:,} at once."] if search else []
+    st.caption(literal(" ".join(notes)))
     problem = problem or st.session_state.pop("study_problem", "")
+    taken = next((study for study in the_store().studies() if search and study.name == search.name), None)
     if problem:
         st.markdown(f":red[{literal(problem)}]")
-    runs = f" ({search.n_trials * search.n_seeds:,} runs)" if search else ""
-    st.button(f"Start study{runs}", type="primary", key="study_start", on_click=_start, disabled=search is None)
+    elif taken:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(literal(f"There is a study {search.name!r} already: give it more trials, or fork it."), width="content")
+            st.button("Open that one", on_click=lambda: st.query_params.update(study=taken.id), key="study_open_taken")
+            st.button("Take another name", on_click=_rename, args=(search.name,), key="study_rename")
+    runs = f" ({search.n_trials * search.n_seeds:,} runs)" if search and not search.seconds else ""
+    unable = search is None or taken is not None
+    st.button(f"Start study{runs}", type="primary", key="study_start", on_click=_start, disabled=unable)
     if search:
         with st.popover("As JSON, for the command line", type="tertiary"):
             st.code(json.dumps(json.loads(search.to_json()), indent=1), language="json")
+
+
+def _keeping(name: str, options: list[str]) -> list[str]:
+    """Return options, after a choice that is none of them has become the first."""
+    if st.session_state[f"study_{name}"] not in options:
+        st.session_state[f"study_{name}"] = options[0]
+    return options
+
+
+def _sources() -> list[str]:
+    """Return the names of studies that a sampler can learn from."""
+    wanted = [st.session_state[f"study_{part}"] for part in ("first", "second")]
+    wanted = tuple(name for name in wanted if name != NONE)
+    return [study.name for study in the_store().studies() if study.search.objectives == wanted and study.n_done]
+
+
+def _free_name(name: str) -> str:
+    """Return the first that is free of a name, "name 2", "name 3" ..."""
+    taken = {study.name for study in the_store().studies()}
+    return name if name not in taken else next(new for n in itertools.count(2) if (new := f"{name} {n}") not in taken)
+
+
+def _rename(name: str) -> None:
+    st.session_state["study_name"] = _free_name(name)

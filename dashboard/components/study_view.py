@@ -1,257 +1,299 @@
-"""Studies as people see them: the list, and one study's charts, trials and steering."""
+"""One study's charts and trials, in views of which only the chosen one is drawn. What is selected in one is selected in all."""
+
+import time
+from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.charts import studies as charts
+from dashboard.charts import trials as more
 from dashboard.charts.curves import READING as CURVE_READING
 from dashboard.charts.curves import curve_chart
+from dashboard.charts.marks import brushed
 from dashboard.charts.outcomes import LOOKS, word
-from dashboard.components.diagnosis import diagnosis_section
-from dashboard.components.job_view import status_line
-from dashboard.components.results import common_baseline, outcome_badge, run_details
+from dashboard.components.results import common_baseline, outcome_badge
 from dashboard.components.session import literal, the_store
-from engine import FIELDS, BrinkError
+from dashboard.components.study_data import (
+    BAND_RUNS,
+    best_trial,
+    curves_of,
+    density_of,
+    importances_of,
+    label_of,
+    surface_of,
+    trials_of,
+)
+from dashboard.components.study_steer import status_line, table_buttons
+from dashboard.components.study_trial import shown_trial, trial_section
 from studies import JobError
-from studies.analysis import best_so_far, importances, on_the_front, trials_table
-from studies.jobs import resume
-from studies.objectives import OBJECTIVES
-from studies.search import Choices
+from studies.analysis import best_so_far, chunks_table, on_the_front
 from studies.store_studies import Study
 
 POLL_SECONDS = 1.0
-MOST_CURVES = 1000
-"""Runs whose learning curves are drawn: their bands hardly change with more."""
-
-
-def studies_list(studies: list[Study]) -> None:
-    """Show all studies; a click on a row opens one."""
-    rows = [
-        {
-            "name": study.name,
-            "state": study.job.status,
-            "done": study.n_done / study.search.n_trials,
-            "trials": study.search.n_trials,
-            "sampler": study.search.sampler,
-            "objective": ", ".join(study.search.objectives),
-            "searched": ", ".join(study.search.space),
-            "created": pd.Timestamp(study.created_at, unit="s", tz="UTC"),
-        }
-        for study in studies
-    ]
-    config = {
-        "done": st.column_config.ProgressColumn("done", format="percent", min_value=0, max_value=1),
-        "created": st.column_config.DatetimeColumn("created (UTC)", format="YYYY-MM-DD HH:mm"),
-    }
-
-    def open_one() -> None:
-        picked = st.session_state["studies_table"]["selection"]["rows"]
-        if picked and picked[0] < len(studies):
-            st.query_params["study"] = studies[picked[0]].id
-
-    st.dataframe(
-        pd.DataFrame(rows),
-        column_config=config,
-        hide_index=True,
-        on_select=open_one,
-        selection_mode="single-row",
-        key="studies_table",
-        alt=f"table of {len(studies)} studies",
-    )
-    st.caption("Select a row to open the study.")
-
-
-@st.cache_data(show_spinner=False, max_entries=20)
-def _trials(url: str, study_id: str, n_done: int) -> pd.DataFrame:
-    return trials_table(the_store(), the_store().study(study_id))
-
-
-@st.cache_data(show_spinner=False, max_entries=20)
-def _importances(url: str, study_id: str, n_done: int, objective: str) -> pd.Series:
-    return importances(_trials(url, study_id, n_done), the_store().study(study_id), objective)
-
-
-@st.cache_data(show_spinner=False, max_entries=10)
-def _curves(url: str, job_id: str, n_done: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    runs = the_store().runs(job_id).head(MOST_CURVES)
-    return runs, the_store().curves(list(runs["id"]))
+FEWER_DIGITS = 5000
+"""From so many trials on the table on the page has seven digits; files have all."""
+READING = {**charts.READING, **more.READING, "curves": CURVE_READING["loss"] + " Many runs are the median and the middle 80 %."}
+_INTERVAL = {"lost_low": "diverged, from", "lost_high": "to (95 %)"}
 
 
 def study_results(study_id: str, polling: bool) -> None:
     """Show a study. As a fragment it runs again and again while its job is live."""
-    store = the_store()
     try:
-        study = store.study(study_id)
+        study = the_store().study(study_id)
     except JobError:
         st.rerun()  # deleted in another tab: the whole page says so
     if study.job.is_live != polling:
         st.rerun()  # the whole page, which decides whether to poll
-    status_line(study.job)
-    table = _trials(store.url, study.id, study.n_done)
+    status_line(study)
+    with st.container():
+        if problem := st.session_state.pop("steer_problem", ""):
+            st.error(literal(problem))
+    table = trials_of(study)
     if table.empty:
         st.caption("The first trials appear in a moment." if study.job.is_live else "No trial of this study is done.")
         return
-    with st.container(horizontal=True, gap="small"):
+    selected = _selected(study, table)
+    objective = _head(study, table)
+    views = {name: view for name, view in VIEWS.items() if study.job.kind == "search" or name != "Curves"}
+    view = st.segmented_control(
+        "View", list(views), default="Overview", required=True, key="view", bind="query-params", label_visibility="collapsed"
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):  # always there: charts that move are drawn anew
+        if selected:
+            st.markdown(f"**{len(selected):,} trials selected** in all charts and in the table", width="content")
+            st.button("Clear", key="clear_selection", type="tertiary", icon=":material/deselect:", on_click=_clear)
+            table = table.assign(selected=table["number"].isin(selected))
+        else:
+            st.caption("Drag over marks to select trials in all charts; click on one to look closer at its run.")
+    views[view](study, table, objective)
+
+
+def _head(study: Study, table: pd.DataFrame) -> str:
+    """Show how trials ended and the best one; return which objective is looked at."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         counts = table["outcome"].value_counts()
         for outcome in (name for name in LOOKS if name in counts.index):
             outcome_badge(outcome, f"{word(outcome)} {counts[outcome]:,}")
-        st.markdown(f"of {study.n_done:,} trials", width="content")
+        n_pruned = int((table["state"] == "pruned").sum())
+        st.markdown(f"of {len(table):,} trials" + (f", {n_pruned:,} pruned" if n_pruned else ""), width="content")
     objective = study.search.objectives[0]
     if len(study.search.objectives) > 1:
         objective = st.segmented_control(
             "Objective", study.search.objectives, default=objective, required=True, key="seen_objective"
         )
-    _best(study, table, objective)
-    _heading("History", "history")
-    chart = charts.history_chart(table, objective, best_so_far(table[objective], objective))
-    event = st.altair_chart(chart, key=f"history_{study.id}", on_select="rerun", selection_mode="pick", alt="values by trial")
-    picked = event["selection"].get("pick") or []
-    if caption := charts.thinned_caption(table):
-        st.caption(caption)
-    _settings_charts(study, table, objective)
-    if len(study.search.objectives) > 1:
-        _heading("Both objectives", "pareto")
-        pair = study.search.objectives
-        st.altair_chart(charts.pareto_chart(table, pair, on_the_front(table, pair)), alt="both objectives of all trials")
-    _learning_curves(study)
-    _trials_table(study, table, picked[0]["number"] if picked else None)
+    best = best_trial(study, table, objective)
+    if best is None:
+        return objective
+    with st.container(horizontal=True):
+        st.metric(f"best {charts.title(objective)}", f"{best[objective]:.4g}", width="content")
+        for name in study.search.space:
+            value = best[name]
+            text = "none" if pd.isna(value) else f"{value:.4g}" if isinstance(value, float) else str(value)
+            st.metric(label_of(name), text, width="content")
+    return objective
+
+
+def _selected(study: Study, table: pd.DataFrame) -> list[int]:
+    """Return the trials that people selected, unless they belong to another study."""
+    owner, numbers, _ = st.session_state.get("selected_trials", ("", [], ""))
+    return numbers if owner == study.id else []
+
+
+def _clear() -> None:
+    st.session_state.pop("selected_trials", None)
+    st.session_state["study_nonce"] = st.session_state.get("study_nonce", 0) + 1  # charts forget their brushes
+
+
+def _chart(study: Study, table: pd.DataFrame, chart, name: str, alt: str, fields: dict[str, str] | None = None) -> None:
+    """Draw a chart of trials: a click picks a trial, a brush selects some; `fields` are the brush's, by column of the table."""
+    key = f"{name}_{study.id}_{st.session_state.get('study_nonce', 0)}"
+    st.altair_chart(chart, key=key, on_select=partial(_take, study.id, table, key, fields or {}), alt=alt)
+
+
+def _take(study_id: str, table: pd.DataFrame, key: str, fields: dict[str, str]) -> None:
+    """Note what was clicked or brushed in a chart."""
+    event = st.session_state[key]["selection"]
+    picked = next((row.get("number") for row in event.get("pick") or []), None)
+    if picked is not None and picked != st.session_state.get(f"picked_{key}"):
+        st.session_state[f"picked_{key}"] = picked
+        st.query_params["trial"] = str(int(picked))
+    owner, _, source = st.session_state.get("selected_trials", ("", [], ""))
+    if event.get("brush"):
+        st.session_state["selected_trials"] = (study_id, brushed(table, event["brush"], fields), key)
+    elif (owner, source) == (study_id, key):
+        st.session_state.pop("selected_trials")
 
 
 def _heading(text: str, reading: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**{text}**", width="content")
         with st.popover("How to read this", type="tertiary"):
-            st.markdown(charts.READING[reading])
+            st.markdown(READING[reading])
 
 
-def _label(name: str) -> str:
-    return FIELDS[name].label
+def _caption(text: str) -> None:
+    if text:
+        st.caption(text)
 
 
-def _best(study: Study, table: pd.DataFrame, objective: str) -> None:
-    """Show the best trial's values."""
-    minimize = OBJECTIVES[objective].direction == "minimize"
-    best = table.loc[table[objective].idxmin() if minimize else table[objective].idxmax()]
-    with st.container(horizontal=True):
-        st.metric(f"best {charts.title(objective)}", f"{best[objective]:.4g}", width="content")
-        for name in study.search.space:
-            value = best[name]
-            st.metric(_label(name), f"{value:.4g}" if isinstance(value, float) else str(value), width="content")
+def _overview(study: Study, table: pd.DataFrame, objective: str) -> None:
+    _heading("History", "history")
+    best = best_so_far(table[objective].where(table["state"] == "complete"), study.search.direction(objective)).ffill()
+    n_trials = None if study.search.seconds else study.n_trials
+    chart = charts.history_chart(table, objective, best, n_trials)
+    _chart(study, table, chart, "history", "values by trial", {"number": "number", "value": objective})
+    _caption(charts.thinned_caption(table))
+    trial_section(study, table)
+    if len(study.search.objectives) > 1:
+        _heading("Both objectives", "pareto")
+        first, second = study.search.objectives
+        front = on_the_front(table, {name: study.search.direction(name) for name in study.search.objectives})
+        chart = charts.pareto_chart(table, (first, second), front)
+        _chart(study, table, chart, "pareto", "both objectives", {"first": first, "second": second})
+    if study.job.kind == "search" and len(table) <= BAND_RUNS:  # the curves of more have a view of their own
+        _bands(study)
 
 
-def _settings_charts(study: Study, table: pd.DataFrame, objective: str) -> None:
-    """Show each setting's slice, and how much each decides."""
+def _bands(study: Study) -> None:
+    """Show the loss of runs as bands by outcome."""
+    runs, curves = curves_of(study)
+    if runs.empty:
+        return
+    _heading("Learning curves", "curves")
+    if len(runs) < len(trials_of(study)) * study.search.n_seeds:
+        st.caption(f"{len(runs):,} of the runs, spread evenly over all.")
+    runs = runs.assign(run_id=runs["id"], label="run " + runs["number"].astype(str), color=runs["outcome"])
+    chart = curve_chart(curves, runs, "loss", "loss", log=True, baseline=common_baseline(runs))
+    st.altair_chart(chart, alt="loss of runs of the study")
+
+
+def _curves(study: Study, table: pd.DataFrame, objective: str) -> None:
+    cells = density_of(study)
+    if len(cells):
+        _heading("Learning curves of all runs, as a density", "density")
+        st.altair_chart(more.density_chart(cells), alt="density of the learning curves")
+    _bands(study)
+
+
+def _settings(study: Study, table: pd.DataFrame, objective: str) -> None:
+    shares = importances_of(study, objective)
+    names = [*shares.index, *(name for name in study.search.space if name not in shares.index)]
     _heading("One setting at a time", "slice")
-    names = list(study.search.space)
-    for start in range(0, len(names), 3):
-        for column, name in zip(st.columns(3), names[start : start + 3], strict=False):
-            with column:
-                st.altair_chart(charts.slice_chart(table, name, objective, _label(name)), alt=f"{objective} by {name}")
-    shares = _importances(the_store().url, study.id, study.n_done, objective)
+    _in_columns(names, partial(_slice, study, table, objective))
+    trial_section(study, table)
     if len(shares) > 1:
         _heading("What decides", "importance")
         st.altair_chart(charts.importance_chart(shares), alt="importance of each setting")
+    _heading("Outcomes by setting", "outcomes")
+    _in_columns(
+        names, lambda name: st.altair_chart(more.outcomes_chart(table, name, label_of(name)), alt=f"outcomes by {name}")
+    )
 
 
-def _learning_curves(study: Study) -> None:
-    """Show the loss of all runs, as bands by outcome."""
-    runs, curves = _curves(the_store().url, study.job.id, study.n_done)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown("**Learning curves**", width="content")
-        with st.popover("How to read this", type="tertiary"):
-            st.markdown(
-                CURVE_READING["loss"] + " Many runs are drawn as the median and the band of the middle 80 % of each outcome."
+def _outcomes(table: pd.DataFrame, name: str) -> None:
+    st.altair_chart(more.outcomes_chart(table, name, label_of(name)), alt=f"outcomes by {name}")
+
+
+def _in_columns(names: list[str], draw: Callable[[str], object]) -> None:
+    for start in range(0, len(names), 3):
+        for column, name in zip(st.columns(3), names[start : start + 3], strict=False):
+            with column:
+                draw(name)
+
+
+def _slice(study: Study, table: pd.DataFrame, objective: str, name: str) -> None:
+    chart = charts.slice_chart(table, name, objective, label_of(name))
+    _chart(study, table, chart, f"slice_{name}", f"{objective} by {name}", {"setting": name, "value": objective})
+    _caption(charts.absent_caption(table, name))
+
+
+def _pairs(study: Study, table: pd.DataFrame, objective: str) -> None:
+    shares = importances_of(study, objective)
+    names = [*shares.index, *(name for name in study.search.space if name not in shares.index)]
+    minimize, labels = study.search.direction(objective) == "minimize", {name: label_of(name) for name in names}
+    if len(names) > 1:
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            x = st.selectbox("Across", names, format_func=label_of, key="pair_x", width=220)
+            others = [name for name in names if name != x]
+            y = st.selectbox("Up", others, format_func=label_of, key="pair_y", width=220)
+            shown = {"objective": "ground", "rank": "rank", "outcome": "outcome"}
+            colour = st.segmented_control(
+                "Colour", list(shown), default="objective", required=True, format_func=shown.get, key="pair_colour"
             )
-    if len(runs) == MOST_CURVES:
-        st.caption(f"The first {MOST_CURVES:,} runs.")
-    runs = runs.assign(run_id=runs["id"], label="run " + runs["number"].astype(str), color=runs["outcome"])
-    baseline = common_baseline(runs)
-    st.altair_chart(curve_chart(curves, runs, "loss", "loss", log=True, baseline=baseline), alt="loss of all runs of the study")
+        _heading("Two settings", "pair")
+        cells = surface_of(study, x, y, objective) if colour == "objective" else None
+        chart = more.pair_chart(table, x, y, objective, labels, colour, cells, minimize)
+        _chart(study, table, chart, f"pair_{x}_{y}_{colour}", f"{objective} by {x} and {y}", {"x": x, "y": y})
+        _caption(charts.absent_caption(table, x, y))
+        trial_section(study, table)
+    _heading("All settings", "parallel")
+    settings = list(study.search.space)
+    chart = more.parallel_chart(table, settings, objective, labels, minimize)
+    _chart(study, table, chart, "parallel", "all settings and the objective")
+    _caption(more.parallel_caption(table, settings, objective, minimize))
+    if len(names) == 1:
+        trial_section(study, table)
 
 
-def _trials_table(study: Study, table: pd.DataFrame, clicked: int | None) -> None:
-    """Show the trials as a table, and the run of the one that was clicked or selected."""
+def _spread(study: Study, table: pd.DataFrame, objective: str) -> None:
+    _heading("Distribution", "distribution")
+    st.altair_chart(more.distribution_chart({study.name: table}, objective), alt=f"distribution of {objective}")
+    _caption(more.distribution_caption({study.name: table}))
+    if study.job.kind == "search":
+        _heading("When", "timeline")
+        chunks, now = chunks_table(the_store(), study, table, time.time())
+        n_trials = None if study.search.seconds else study.n_trials
+        st.altair_chart(more.timeline_chart(chunks, now, n_trials), alt="when trials were trained")
+
+
+def _trials(study: Study, table: pd.DataFrame, objective: str) -> None:
+    """Show the trials as a table; a selected row is looked at closely."""
+    if "selected" in table:
+        table = table[table["selected"]]
     names = [*study.search.objectives, *study.search.space]
     seeds = ["n_lost", "n", *_INTERVAL] if study.search.n_seeds > 1 else []
-    shown = table[["number", "outcome", *names, *seeds]].copy()
-    shown["outcome"] = shown["outcome"].map(word)
-    config = {
-        name: st.column_config.NumberColumn(charts.title(name), format="%.4g") for name in names if shown[name].dtype == float
-    }
+    state = ["state"] if (table["state"] == "pruned").any() else []
+    shown = table[["number", "outcome", *state, *names, *seeds]].assign(outcome=table["outcome"].map(word))
+    floats = [name for name in names if shown[name].dtype == float]
+    config = {name: st.column_config.NumberColumn(label_of(name), format="%.4g") for name in floats}
+    if len(shown) > FEWER_DIGITS:  # less to send
+        shown = shown.astype(
+            {name: "float32" for name in floats} | {"outcome": "category"} | {name: "category" for name in state}
+        )
     config |= {"n_lost": "diverged", "n": "seeds"}
     config |= {name: st.column_config.NumberColumn(text, format="percent") for name, text in _INTERVAL.items()}
-    event = st.dataframe(
+    key = f"trials_{study.id}_{st.session_state.get('study_nonce', 0)}"
+    numbers = table["number"].tolist()
+
+    def open_one() -> None:
+        rows = st.session_state[key]["selection"]["rows"]
+        if rows and rows[0] < len(numbers):
+            st.query_params["trial"] = str(numbers[rows[0]])
+
+    st.dataframe(
         shown,
         column_config=config,
         hide_index=True,
-        on_select="rerun",
+        on_select=open_one,
         selection_mode="single-row",
-        key=f"trials_{study.id}",
-        height=300,
+        key=key,
+        height=420,
         alt=f"table of {len(shown)} trials",
     )
-    rows = [row for row in event["selection"]["rows"] if row < len(table)]
-    number = int(table["number"].iloc[rows[0]]) if rows else clicked
-    if number is None:
-        st.caption("Select a row, or click on a trial in the history, to look closer at its run.")
-        return
-    trial = table[table["number"] == number]
-    if trial.empty:
-        return
-    run = the_store().run(trial["run_id"].iloc[0])
-    st.subheader(f"Trial {number}", anchor=False)
-    run_details(run)
-    if not study.job.is_live:
-        ids = [run["id"]]
-        runs = the_store().runs(run_ids=ids)
-        diagnosis_section(runs.assign(label=f"trial {number}"), run["id"])
+    with st.container(horizontal=True, vertical_alignment="center"):
+        table_buttons(study, table)
+        if shown_trial(table) is None:
+            st.caption("Select a row to look closer at its run.")
+    trial_section(study, table)
 
 
-_INTERVAL = {"lost_low": "diverged, from", "lost_high": "to (95 %)"}
-
-
-def study_summary(study: Study) -> str:
-    """Return what a study searches, in words."""
-    parts = []
-    for name, part in study.search.space.items():
-        if isinstance(part, Choices):
-            parts.append(f"{_label(name)} among {', '.join(map(str, part.values))}")
-        else:
-            parts.append(f"{_label(name)} from {part.low:g} to {part.high:g}{' (log)' if part.log else ''}")
-    seeds = f", {study.search.n_seeds} seeds each" if study.search.n_seeds > 1 else ""
-    return f"{study.search.sampler}, {study.search.n_trials:,} trials{seeds}: " + "; ".join(parts)
-
-
-def _extend(study: Study) -> None:
-    store = the_store()
-    try:
-        resume(store, store.extend_study(study.id, int(st.session_state["more_trials"])))
-    except BrinkError as error:
-        st.session_state["extend_problem"] = str(error)
-
-
-def add_trials(study: Study) -> None:
-    """Offer to go on with more trials."""
-    st.number_input("More trials", 1, 100_000, value=study.search.n_trials, key="more_trials")
-    st.button("Train them", type="primary", key="extend", on_click=_extend, args=(study,))
-    if problem := st.session_state.pop("extend_problem", ""):
-        st.markdown(f":red[{literal(problem)}]")
-
-
-@st.dialog("Delete this study?")
-def delete_study(study: Study) -> None:
-    """Ask before deleting."""
-    n_runs = len(the_store().runs(study.job.id))
-    st.markdown(
-        literal(
-            f"{study.name}: {study.n_done:,} trials, {n_runs:,} runs with curves and notes, and the study in Optuna's tables."
-        )
-        + " This cannot be undone."
-    )
-    with st.container(horizontal=True):
-        if st.button("Delete it", type="primary", key="delete_study_for_good"):
-            the_store().delete_study(study.id)
-            st.query_params.pop("study", None)
-            st.rerun()
-        if st.button("Keep it"):
-            st.rerun()
+VIEWS = {
+    "Overview": _overview,
+    "Curves": _curves,
+    "Settings": _settings,
+    "Pairs": _pairs,
+    "Spread": _spread,
+    "Trials": _trials,
+}

@@ -4,14 +4,24 @@ import streamlit as st
 
 from dashboard.components.session import literal, the_store
 from dashboard.components.study_form import set_form, study_form
-from dashboard.components.study_view import POLL_SECONDS, add_trials, delete_study, studies_list, study_results, study_summary
+from dashboard.components.study_list import import_form, studies_list
+from dashboard.components.study_steer import steer_bar, study_summary
+from dashboard.components.study_view import POLL_SECONDS, study_results
 from studies import JobError
 from studies.jobs import prepare
+from studies.store_studies import Study
 
 
 def close() -> None:
     """Go back to the list."""
-    st.query_params.pop("study", None)
+    for name in ("study", "trial", "view"):
+        st.query_params.pop(name, None)
+
+
+def fork(study: Study) -> None:
+    """Fill the form with a study's search."""
+    set_form(study.search)
+    close()
 
 
 study = None
@@ -29,23 +39,18 @@ if study is None:
         "A study lets a sampler propose settings, trains them by the population, and keeps every trial, the diverged ones too."
     )
     if studies:
-        studies_list(studies)
+        live = any(study.job.is_live for study in studies)
+        st.fragment(studies_list, run_every=POLL_SECONDS if live else None)(live)
     with st.expander("New study", expanded=not studies, icon=":material/add:"):
         study_form()
+    with st.expander("Import from Optuna", icon=":material/upload_file:"):
+        import_form()
 else:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("All studies", icon=":material/arrow_back:", on_click=close)
-        st.button(
-            "Fork",
-            icon=":material/fork_right:",
-            on_click=lambda: (set_form(study.search), close()),
-            help="Change and start anew.",
-        )
-        if not study.job.is_live:
-            with st.popover("Add trials"):
-                add_trials(study)
-            if st.button("Delete …", key="delete_study"):
-                delete_study(study)
+        steer_bar(study, fork)
     st.header(literal(study.name), anchor=False)
     st.caption(literal(study_summary(study)))
+    if study.note or study.tags:
+        st.markdown(literal(" · ".join(filter(None, [study.tags, study.note]))))
     st.fragment(study_results, run_every=POLL_SECONDS if study.job.is_live else None)(study.id, study.job.is_live)

@@ -76,6 +76,7 @@ def main() -> None:
         idle(page)
         part(page, "Gradients through time", "The panels below show", "diagnosis")
         whole(open_page(f"/studies?study={study}"), "study")
+        whole(open_page(f"/studies?study={study}&view=Pairs", scheme="dark"), "study_pairs")
         page = open_page("/runs")
         box = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
         for row in (0, 5, 9):

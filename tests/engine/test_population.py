@@ -282,6 +282,51 @@ def test_stopping_ends_all_runs_with_what_they_have():
     assert [bits_of(r) for r in population.results().values()] == [bits_of(r) for r in results.values()]
 
 
+@pytest.mark.parametrize("leaving", [[0], [1, 3], [4, 2, 0], [0, 1, 2, 3], range(5), []])
+def test_runs_that_are_pruned_have_their_bits_so_far_and_leave_the_others_theirs(leaving):
+    configs = [
+        RunConfig(**QUICK | {"seed": seed, "activation": name}) for seed, name in enumerate(["tanh", "relu"] * 2 + ["elu"])
+    ]
+    population = Population(configs).advance(8)
+    population.stop(leaving, "pruned")
+    assert population.active == sorted(set(range(5)) - set(leaving))
+    assert sorted(population.results()) == sorted(leaving)
+    results = population.advance(20).results()
+    for place, config in enumerate(configs):
+        single = Population([config]).advance(8 if place in leaving else 20)
+        single.stop(status="pruned")
+        assert bits_of(results[place]) == bits_of(single.results()[0])
+        status, iterations = ("pruned", 8) if place in leaving else ("finished", 20)
+        assert (results[place].status, results[place].iterations, len(results[place].curves)) == (
+            status,
+            iterations,
+            iterations,
+        )
+
+
+def test_a_run_that_has_ended_is_not_pruned():
+    calm = RunConfig(activation="linear", weight_init_std=0.1, n_iterations=40)
+    population = Population([calm.replace(activation="softplus", weight_init_std=0.5, learning_rate=10.0), calm]).advance(20)
+    ended = population.results()[0]
+    assert (ended.status, ended.iterations < 20) == ("finished", True)
+    population.stop([0], "pruned")
+    assert bits_of(population.results()[0]) == bits_of(ended)
+    population.stop([0, 1], "pruned")
+    assert [result.status for result in population.results().values()] == ["finished", "pruned"]
+
+
+def test_a_run_beside_its_own_copy_can_be_pruned():
+    """A lone run of little work has a copy of itself as company."""
+    configs = [RunConfig(**QUICK | {"seed": seed}) for seed in (1, 2)]
+    population = Population(configs).advance(5)
+    population.stop([0], "pruned")
+    population.advance(5).stop([1], "pruned")
+    assert (population.active, [r.iterations for r in population.results().values()]) == ([], [5, 10])
+    single = Population([configs[1]]).advance(10)
+    single.stop(status="pruned")
+    assert bits_of(population.results()[1]) == bits_of(single.results()[0])
+
+
 def test_a_run_stopped_before_its_first_update_is_judged_by_its_start():
     population = Population([RunConfig(**QUICK)])
     population.stop()

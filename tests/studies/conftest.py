@@ -1,17 +1,20 @@
 """What the tests of `studies` share: stores in folders of their own, real results, and waiting without sleeping."""
 
 import contextlib
+import dataclasses
 import math
 import sqlite3
 import sys
 import threading
 import time
 
+import optuna
 import pytest
 
 from engine import RunConfig, train
-from studies import Plan, open_store
+from studies import Plan, driver, open_store
 from studies.cli import main
+from studies.jobs import run_job
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +83,79 @@ def save(store):
         return job_id, token
 
     return write
+
+
+@pytest.fixture(scope="session")
+def facts():
+    """Tell all that a search decides: trials with their notes and summaries, runs to the last bit, Optuna's trials."""
+
+    def tell(store, study_id):
+        study = store.study(study_id)
+        table = store.runs(study.job.id)
+        runs = [store.run(run_id) for run_id in table["id"]]
+        theirs = optuna.load_study(study_name=study.name, storage=store.optuna_storage()).get_trials()
+        ours = store.trials(study.id, done=False)
+        return {
+            "trials": [dataclasses.replace(trial, notes=_without_memory(trial.notes)) for trial in ours],
+            "chunks": [(chunk.number, chunk.state, chunk.n_trials) for chunk in store.chunks(study.id)],
+            "runs": [(number, run["identity"], run["fingerprint"]) for number, run in zip(table["number"], runs, strict=True)],
+            "ends": [(run["status"], run["iterations"], run["outcome"]) for run in runs],
+            "curves": [run["curves"].tobytes() for run in runs],
+            "optuna": [
+                (t.number, t.state.name, t.params, t.values, t.intermediate_values, _without_memory(t.system_attrs))
+                for t in theirs
+            ],
+            "summaries": [t.user_attrs["brink:summary"] for t in theirs],
+        }
+
+    return tell
+
+
+def _without_memory(notes):
+    """Return notes without the bytes of the optimizer of cmaes: places that it has not used hold what was in memory."""
+    return {name: None if name.startswith("cma:optimizer") else note for name, note in notes.items()}
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """Make and train a study; return its id."""
+
+    def make(store, search, n_workers=1, show=None):
+        study_id = store.add_study(search)
+        assert run_job(store, store.study(study_id).job.id, n_workers, show) == "finished"
+        return study_id
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def go_on():
+    """Resume a study that was stopped, lost or extended, to its end."""
+
+    def resume(store, study_id, n_workers=1, show=None):
+        job_id = store.study(study_id).job.id
+        store.wait_again(job_id)
+        assert run_job(store, job_id, n_workers, show) == "finished"
+
+    return resume
+
+
+@pytest.fixture(scope="session")
+def everything():
+    """Read all rows of all tables of a store's file."""
+
+    def read(store):
+        with contextlib.closing(sqlite3.connect(store.engine.url.database)) as connection:
+            names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            return {name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}"))) for name in names}
+
+    return read
+
+
+@pytest.fixture
+def small_slices(monkeypatch):
+    """Let a driver look at the store after every few iterations."""
+    monkeypatch.setattr(driver, "SLICE_SECONDS", 1e-6)
 
 
 @pytest.fixture(scope="session")

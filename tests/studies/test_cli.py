@@ -267,7 +267,7 @@ def test_ctrl_c_while_workers_are_starting_is_as_calm(store, sql, until):
 
 
 def test_a_job_that_is_stopped_before_it_has_any_result_prints_no_table(run, monkeypatch):
-    monkeypatch.setattr("studies.cli.run_job", lambda *arguments: "stopped")
+    monkeypatch.setattr("studies.cli_studies.run_job", lambda *arguments: "stopped")
     assert run("train", *QUICK)[:2] == (130, "")
 
 

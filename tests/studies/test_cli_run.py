@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from engine import train
-from studies import Plan, cli, driver
+from studies import Plan, cli_studies, driver
 from studies.jobs import run_job
 from studies.objectives import OBJECTIVES, summarize
 from studies.search import SAMPLERS, TEMPLATES, Search, template
@@ -120,7 +120,7 @@ def test_a_study_that_is_stopped_says_how_to_go_on_and_resume_prints_its_trials(
             store.request_stop(store.studies()[0].job.id)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "_show", lambda: stopping)
+        patch.setattr(cli_studies, "show", lambda: stopping)
         code, out, err = run("run", file(), "--workers", "1")
     (study,) = store.studies()
     assert code == 130

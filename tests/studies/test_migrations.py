@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from alembic.config import Config
 
 import studies
 from engine import CURVES, ENGINE_VERSION, FIELDS, RunConfig, train
-from studies import Plan, open_store
+from studies import Plan, driver, open_store
+from studies.analysis import trials_table
 from studies.export import read_csv, read_json, to_csv, to_json
 from studies.jobs import run_job
-from studies.search import Choices, Search
+from studies.search import Choices, Range, Search
 from studies.store_runs import COLUMNS, pack_array
 from studies.verify import verify
 
@@ -262,8 +264,9 @@ def test_an_upgrade_from_the_second_version_adds_a_kind_to_every_job_and_empty_t
     store = open_store(f"sqlite:///{second}")
     after = contents(second)
     assert [job.kind for job in store.jobs()] == ["plan"] * 3
-    assert after["lab_job"][1] == [(*row, "plan") for row in before["lab_job"][1]]
-    assert [column[1] for column in after["lab_job"][0]] == [column[1] for column in before["lab_job"][0]] + ["kind"]
+    assert after["lab_job"][1] == [(*row, "plan", 0, None) for row in before["lab_job"][1]]
+    names = [[column[1] for column in table["lab_job"][0]] for table in (before, after)]
+    assert names[1] == [*names[0], "kind", "pause_requested", "n_workers"]
     assert {name: after[name] for name in ("lab_run", "lab_curve")} == {name: before[name] for name in ("lab_run", "lab_curve")}
     assert [sql(store, f"SELECT count(*) FROM {table}") for table in STUDY_TABLES] == [[(0,)]] * 3
 
@@ -280,3 +283,96 @@ def test_going_back_to_the_second_version_takes_studies_and_their_runs_and_nothi
     assert not set(names) & set(STUDY_TABLES)
     assert {"studies", "trials"} <= set(names)  # Optuna's tables are its own
     assert open_store(f"sqlite:///{second}").studies() == []
+
+
+THIRD_SEARCH = {"name", "space", "fixed", "objectives", "sampler", "seed", "n_trials", "n_seeds", "batch", "points"}
+THIRD_SUMMARY = {"values", "medians", "spreads", "n", "n_lost", "lost_low", "lost_high"}
+"""Fields that the third version knew."""
+
+
+def rows_of(path, *tables):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return {name: connection.execute(f"SELECT * FROM {name} ORDER BY rowid").fetchall() for name in tables}
+
+
+@pytest.fixture
+def third(tmp_path, monkeypatch):
+    """A store as the third version left it: a study of five done trials with three seeds each, some lost, and a stopped one."""
+    monkeypatch.setattr(driver, "SLICE_SECONDS", 1e-6)
+    path = tmp_path / "third.db"
+    store = open_store(f"sqlite:///{path}")
+    space = {"learning_rate": Range(0.01, 1000, log=True), "activation": Choices(["sigmoid", "relu"])}
+    fixed = {"n_iterations": 60, "hidden_size": 4}
+    made = Search(name="é", space=space, fixed=fixed, sampler="random", n_trials=5, n_seeds=3, seed=2)
+    run_job(store, store.study(store.add_study(made)).job.id, 1)
+    study_id = store.add_study(Search(name="stopped", space=space, fixed=fixed, n_trials=5, batch=2))
+    job_id = store.study(study_id).job.id
+    run_job(store, job_id, 1, lambda share: store.request_stop(job_id) if share >= 0.5 else None)
+    migrate(store.engine, command.downgrade, "0003")
+    return path
+
+
+def test_what_goes_back_to_the_third_version_has_only_what_it_knew(third):
+    rows = rows_of(third, "lab_study", "lab_trial")
+    assert [set(json.loads(row[3])) for row in rows["lab_study"]] == [THIRD_SEARCH] * 2
+    summaries = [row[5] for row in rows["lab_trial"]]
+    assert {frozenset(json.loads(summary)) for summary in summaries if summary} == {frozenset(THIRD_SUMMARY)}
+    assert (len(summaries), summaries.count(None)) == (5 + 4, 2)
+    with contextlib.closing(sqlite3.connect(third)) as connection:
+        names = [[column[1] for column in connection.execute(f"PRAGMA table_info(lab_{t})")] for t in ("study", "chunk")]
+    assert names[0] == ["id", "job_id", "name", "search", "optuna_id", "created_at", "note"]
+    assert names[1] == ["study_id", "number", "state", "n_trials", "attributes", "asked_at", "done_at"]
+
+
+def test_an_upgrade_from_the_third_version_fills_in_each_trial_s_most_frequent_outcome(third):
+    before = rows_of(third, "lab_trial", "lab_chunk", "lab_study")
+    store = open_store(f"sqlite:///{third}")
+    table = trials_table(store, store.study("é"))
+    runs = store.runs(store.study("é").job.id)
+    expected = []
+    for number in range(5):
+        counts = Counter(runs["outcome"][runs["number"] // 3 == number])
+        expected.append({name for name, n in counts.items() if n == max(counts.values())})
+    assert all(outcome in most for outcome, most in zip(table["outcome"], expected, strict=True))
+    assert len(set(table["outcome"])) > 1
+    assert set(table["state"]) == {"complete"}
+    after = rows_of(third, "lab_trial", "lab_chunk", "lab_study")
+    assert [row[:5] for row in after["lab_trial"]] == [row[:5] for row in before["lab_trial"]]
+    assert after["lab_chunk"] == [(*row, None) for row in before["lab_chunk"]]
+    assert after["lab_study"] == [(*row, "", "[]", "[]") for row in before["lab_study"]]
+    for old, new in zip(before["lab_trial"], after["lab_trial"], strict=True):
+        assert (old[5] is None) == (new[5] is None)
+        assert old[5] is None or json.loads(old[5]).items() <= json.loads(new[5]).items()
+
+
+def test_a_trial_of_the_third_version_whose_runs_were_deleted_has_no_outcome(third):
+    with contextlib.closing(sqlite3.connect(third)) as connection, connection:
+        connection.execute("DELETE FROM lab_run WHERE number < 3")
+    store = open_store(f"sqlite:///{third}")
+    outcomes = [trial.summary.outcome for trial in store.trials(store.study("é").id)]
+    assert outcomes[0] == ""
+    assert all(outcomes[1:])
+
+
+def test_a_study_of_the_third_version_that_was_stopped_goes_on_and_taken_back_and_forth_it_is_the_same(third):
+    tables = ("lab_study", "lab_trial", "lab_chunk", "lab_job", "lab_run")
+    before = rows_of(third, *tables)
+    store = open_store(f"sqlite:///{third}")
+    migrate(store.engine, command.downgrade, "0003")
+    assert rows_of(third, *tables) == before
+    store = open_store(f"sqlite:///{third}")
+    job_id = store.study("stopped").job.id
+    store.wait_again(job_id)
+    assert run_job(store, job_id, 1) == "finished"
+    assert [trial.number for trial in store.trials(store.study("stopped").id)] == list(range(5))
+
+
+def test_going_back_to_the_third_version_stops_paused_jobs_and_takes_imported_studies(store, sql):
+    kept = store.add_job(Plan.of(n_iterations=1))
+    token = store.claim(kept)
+    store.mark_paused(kept, token, True)
+    gone = store.add_study(Search(name="gone", space={"bias": Choices([True, False])}, n_trials=2))
+    sql(store, "UPDATE lab_job SET kind = 'import' WHERE name = 'gone'")
+    migrate(store.engine, command.downgrade, "0003")
+    assert sql(store, "SELECT id, status FROM lab_job") == [(kept, "stopped")]
+    assert sql(store, "SELECT count(*) FROM lab_study WHERE id = ?", gone) == [(0,)]

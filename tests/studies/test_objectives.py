@@ -59,6 +59,14 @@ def test_a_lost_run_scores_the_worst_there_is_and_every_other_run_no_worse(name,
     assert all(of(name, result) < worst for outcome, result in trained.items() if outcome != "overflow")
 
 
+@pytest.mark.parametrize("name", ["final_loss", "held_out_loss", "best_loss"])
+def test_a_run_that_dies_while_its_losses_are_finite_scores_the_worst_there_is(name):
+    """Its weights overflow in its first update, right after a lucky sample: without a cap it would be the best of all."""
+    (dead,) = train([RunConfig(activation="softplus", bits=2, dtype="float32", weight_init_std=30.0, learning_rate=1e6)])
+    assert (dead.iterations, dead.outcome, dead.final_loss < 1e-20) == (1, "overflow", True)
+    assert of(name, dead) == 10 * dead.evidence["baseline"]
+
+
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf, 1e300, 10.000001])
 def test_losses_are_capped_at_some_times_the_baseline(loss, trained):
     result = trained["stalled"]
@@ -125,6 +133,20 @@ def test_a_trial_of_some_seeds_by_hand(trained):
     assert (summary.n, summary.n_lost) == (3, 2)
     interval = binomtest(2, 3).proportion_ci(method="wilson")
     assert (summary.lost_low, summary.lost_high) == pytest.approx(tuple(interval))
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "most"),
+    [
+        (["stalled", "diverged", "diverged"], "diverged"),
+        (["overflow", "solved"], "solved"),
+        (["overflow", "diverged", "stalled", "overflow", "stalled"], "stalled"),
+        (["unstable"], "unstable"),
+    ],
+)
+def test_a_trial_s_outcome_is_the_most_frequent_one_and_of_equal_ones_the_better(outcomes, most, trained):
+    summary = summarize([dataclasses.replace(trained["stalled"], outcome=name) for name in outcomes], ("final_loss",))
+    assert (summary.outcome, summary.state, summary.rungs, summary.pruned_at) == (most, "complete", (), ())
 
 
 def test_a_trial_of_one_seed_has_no_spread(trained):

@@ -24,9 +24,14 @@ def migrations():
     return config
 
 
+def differs(context, column, declared, found, default, wanted):
+    """Know the empty text as a default, which Alembic compares with its quotes; None: let Alembic compare."""
+    return False if (found, wanted) == ("('')", "") else None
+
+
 def differences(store, metadata):
     with store.reading() as connection:
-        options = {"compare_type": True, "compare_server_default": True, "version_table": VERSION_TABLE}
+        options = {"compare_type": True, "compare_server_default": differs, "version_table": VERSION_TABLE}
         return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
 
 
@@ -48,13 +53,15 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(store):
     assert differences(store, METADATA) == []
 
 
-def test_the_comparison_would_notice_another_column_and_another_type(store):
+def test_the_comparison_would_notice_another_column_another_type_and_another_default(store):
     planted = sa.MetaData()
     for table in METADATA.tables.values():
         table.to_metadata(planted)
     planted.tables["lab_job"].append_column(sa.Column("planted", sa.Text))
     planted.tables["lab_run"].c.note.type = sa.Integer()
-    assert len(differences(store, planted)) == 2
+    planted.tables["lab_study"].c.tags.server_default = sa.DefaultClause("x")
+    planted.tables["lab_study"].c.queue.server_default = sa.DefaultClause("")
+    assert len(differences(store, planted)) == 4
 
 
 def test_sqlite_sees_no_difference_between_migrated_and_declared_tables(store, tmp_path):

@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.util
 import itertools
 import json
 import math
@@ -8,7 +9,7 @@ import pytest
 from engine import ConfigError, RunConfig, train
 from engine import memory as machine
 from studies.errors import PlanError
-from studies.search import SAMPLERS, TEMPLATES, Choices, Range, Search, template
+from studies.search import SAMPLERS, TEMPLATES, Choices, Range, Search, is_installed, template
 
 RATES = {"learning_rate": Range(0.01, 1, log=True)}
 
@@ -95,6 +96,20 @@ def space(name, part, **changes):
             "loss: expected ",
         ),
         (space("length", Range(1, 50), fixed={"task": "temporal_order"}), "length: expected at least .* found 1"),
+        (
+            {"pruner": "median", "objectives": ["final_loss", "accuracy"]},
+            "pruner: expected none beside two objectives, found median",
+        ),
+        ({"pruner": "halving", "objectives": ["cost"]}, "pruner: expected none beside cost, which is known from the start"),
+        ({"pruner": "hyperband", "sampler": "cmaes"}, "pruner: expected none beside cmaes, .* found hyperband"),
+        ({"pruner": "halvin"}, "pruner: .* found 'halvin'; did you mean 'halving'"),
+        ({"pruner": None}, "pruner: .* found None"),
+        ({"warm_start": 5}, "warm_start: expected the name of a study, found 5"),
+        (
+            {"warm_start": "x", "sampler": "random"},
+            r"warm_start: expected a sampler .* \(tpe or gp\), found random",
+        ),
+        ({"warm_start": "x", "sampler": "cmaes"}, r"warm_start: expected a sampler .* \(tpe or gp\), found cmaes"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_with_what_was_expected(changes, message, monkeypatch):
@@ -110,8 +125,42 @@ def test_what_cannot_be_searched_is_refused_with_what_was_expected(changes, mess
 def test_counts_have_limits_and_are_whole_numbers(name, least, most):
     assert [getattr(search(**{name: value}), name) for value in (least, most)] == [least, most]
     for wrong in (least - 1, most + 1, True, 5.0, "5", None, math.nan):
+        if wrong is None and name in ("n_trials", "batch"):
+            continue  # there None means what is usual
         with pytest.raises(PlanError, match=f"{name}: expected a whole number from {least:,} to {most:,}, found "):
             search(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_trials", "batch"),
+    [
+        ({}, 64, 8),
+        ({"n_trials": 200}, 200, 25),
+        ({"n_trials": 1000}, 1000, 32),
+        ({"n_trials": 20}, 20, 8),
+        ({"sampler": "cmaes", "n_trials": 200}, 200, 25),
+        ({"sampler": "random"}, 64, 256),
+        ({"sampler": "qmc", "n_trials": 1000}, 1000, 256),
+        ({"sampler": "grid", "points": 7}, 7, 256),
+        ({"space": {"hidden_size": Range(2, 9)}}, 8, 8),
+        ({"seconds": 5.0}, 100_000, 32),
+        ({"seconds": 5, "space": {"hidden_size": Range(2, 9)}, "sampler": "random"}, 8, 256),
+        ({"seconds": 5.0, "n_trials": 30}, 30, 8),
+        ({"pruner": "halving"}, 64, 54),
+        ({"pruner": "halving", "n_trials": 1000}, 1000, 54),
+        ({"pruner": "halving", "sampler": "random", "n_trials": 1000}, 1000, 256),
+        ({"pruner": "hyperband"}, 64, 54),
+        ({"pruner": "hyperband", "n_trials": 98, "sampler": "random"}, 98, 256),
+        ({"pruner": "median"}, 64, 8),
+        ({"pruner": "median", "sampler": "random", "n_trials": 1000}, 1000, 32),
+        ({"batch": 5, "pruner": "halving"}, 64, 5),
+    ],
+)
+def test_trials_and_batches_that_nobody_counts(changes, n_trials, batch):
+    """An eighth of the trials, 8 to 32, where results are looked at; else 256; where a chunk is compared at least 54."""
+    made = search(**{"n_trials": None} | changes)
+    assert (made.n_trials, made.batch) == (n_trials, batch)
+    assert Search.from_json(made.to_json()) == made
 
 
 def test_corners_beyond_counting_are_tried_one_setting_at_a_time(monkeypatch):
@@ -236,14 +285,25 @@ def test_a_search_with_everything_comes_back_from_json():
         sampler="qmc",
         seed=2**32 - 1,
         n_trials=9,
+        seconds=2.5,
         n_seeds=8,
         batch=7,
         points=6,
     )
     back = Search.from_json(made.to_json())
     assert back == made
-    assert all(getattr(made, f.name) != f.default for f in dataclasses.fields(made))
+    defaults = [f.name for f in dataclasses.fields(made) if getattr(made, f.name) == f.default]
+    assert defaults == ["pruner", "warm_start"]
     assert back.objectives == ("cost", "accuracy")
+    other = search(pruner="hyperband", warm_start="é ☃")
+    assert (other.pruner, other.warm_start, Search.from_json(other.to_json())) == ("hyperband", "é ☃", other)
+
+
+def test_a_search_of_before_there_was_pruning_is_read():
+    old = {"name": "x", "space": {"bits": [2, 3]}, "fixed": {}, "objectives": ["final_loss"], "sampler": "tpe", "seed": 1}
+    old |= {"n_trials": 2, "n_seeds": 1, "batch": 32, "points": 5}
+    made = Search.from_json(json.dumps(old))
+    assert (made.pruner, made.seconds, made.warm_start, made.n_trials, made.batch) == ("none", None, "", 2, 32)
 
 
 def test_an_unknown_template_is_named():
@@ -279,5 +339,57 @@ def test_text_that_describes_no_search_is_refused_with_what_was_expected(text, m
         Search.from_json(text)
 
 
-def test_every_sampler_makes_a_search():
+def test_every_sampler_makes_a_search(monkeypatch):
+    monkeypatch.setattr("studies.search.is_installed", lambda sampler: True)
     assert [search(sampler=name).sampler for name in SAMPLERS] == list(SAMPLERS)
+
+
+def test_gp_is_refused_where_pytorch_is_missing(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert [name for name in SAMPLERS if not is_installed(name)] == ["gp"]
+    with pytest.raises(PlanError, match=r"^sampler: expected PyTorch for gp, found none; install it \(pip install torch\), or"):
+        search(sampler="gp")
+
+
+def test_values_that_lie_in_a_space_are_told_from_others():
+    space = {
+        "learning_rate": Range(0.01, 1, log=True),
+        "hidden_size": Range(2, 8, step=2),
+        "weight_init_std": Range(0, 1, step=0.1),
+        "clip_norm": Choices([None, 1.0]),
+        "bias": Choices([True, False]),
+    }
+    made = search(space=space)
+    inside = {"learning_rate": 0.5, "hidden_size": 4, "weight_init_std": 0.1 * 3, "clip_norm": None, "bias": True}
+    assert made.holds(inside)
+    for ends in ({"learning_rate": 1}, {"learning_rate": 0.01}, {"hidden_size": 8}, {"clip_norm": 1.0}, {"bias": False}):
+        assert made.holds(inside | ends)
+    wrong = {
+        "learning_rate": [0.0099, 1.01, "0.5", True, None, math.nan, math.inf],
+        "hidden_size": [3, 4.0, 10, True],
+        "weight_init_std": [0.35, 1.1],
+        "clip_norm": [1, 2.0, "None"],
+        "bias": [1, 0, None],
+    }
+    for name, values in wrong.items():
+        for value in values:
+            assert not made.holds(inside | {name: value}), (name, value)
+    assert not made.holds(inside | {"bits": 4})
+    assert not made.holds({name: inside[name] for name in list(inside)[1:]})
+    assert not made.holds({})
+
+
+@pytest.mark.parametrize("wrong", [0, -1, math.nan, math.inf, True, "5", 2_592_001])
+def test_a_time_limit_is_a_number_of_seconds_up_to_30_days(wrong):
+    assert search(seconds=2_592_000).seconds == 2_592_000
+    with pytest.raises(PlanError, match=r"^seconds: expected a number above 0 and at most 2,592,000 \(30 days\), found "):
+        search(seconds=wrong)
+
+
+def test_what_a_search_promises_depends_on_sampler_and_time(monkeypatch):
+    monkeypatch.setattr("studies.search.is_installed", lambda sampler: True)
+    promises = [search().promise, search(seconds=1).promise, search(sampler="gp").promise]
+    assert len(set(promises)) == 3
+    assert "any number of workers" in promises[0]
+    assert "depends on the machine" in promises[1]
+    assert "other trials" in promises[2]

@@ -121,7 +121,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(store, sql):
     path = Path(store.engine.url.database)
     sql(store, "UPDATE lab_alembic_version SET version_num = '9999'")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"made by a newer version of Brink: expected .* at most 0003, found 9999"):
+    with pytest.raises(StoreError, match=r"made by a newer version of Brink: expected .* at most 0004, found 9999"):
         open_store(store.url)
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]

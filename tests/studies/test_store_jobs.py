@@ -27,6 +27,9 @@ def bring_to(store, status, lose):
         token = store.claim(job_id)
     if status == "stopping":
         store.request_stop(job_id)
+    if status == "paused":
+        store.request_pause(job_id)
+        store.mark_paused(job_id, token, True)
     if status in ("finished", "stopped", "failed"):
         store.end_job(job_id, token, status)
     if status == "lost":
@@ -97,7 +100,7 @@ def test_a_job_that_ended_early_can_wait_again_and_be_claimed(status, store, los
     assert store.job(job_id).status == "running"
 
 
-@pytest.mark.parametrize("status", ["waiting", "running", "stopping", "finished"])
+@pytest.mark.parametrize("status", ["waiting", "running", "paused", "stopping", "finished"])
 def test_a_job_that_is_at_work_or_done_cannot_wait_again(status, store, lose):
     job_id = bring_to(store, status, lose)
     with pytest.raises(JobError, match=f"expected a job that was stopped, failed or lost, found one that is {status}"):
@@ -124,17 +127,78 @@ def test_a_sign_of_life_finds_a_lost_job_again(store, lose):
 def test_a_request_to_stop_is_heard_with_the_next_beat(store):
     job_id = store.add_job(Plan({}))
     token = store.claim(job_id)
-    assert store.beat(job_id, token) is False
+    assert store.beat(job_id, token) == (False, False, None)
     store.request_stop(job_id)
     assert store.job(job_id).status == "stopping"
-    assert store.beat(job_id, token, 10) is True
+    assert store.beat(job_id, token, 10) == (True, False, None)
 
 
-def test_a_request_to_stop_a_job_that_has_ended_changes_nothing(store, lose):
-    job_id = bring_to(store, "finished", lose)
+def test_a_request_to_pause_is_heard_until_it_is_taken_back(store):
+    job_id = store.add_job(Plan({}))
+    token = store.claim(job_id)
+    store.request_pause(job_id)
+    assert (store.job(job_id).status, store.job(job_id).is_live) == ("pausing", True)
+    assert store.beat(job_id, token) == (False, True, None)
+    store.mark_paused(job_id, token, True)
+    assert (store.job(job_id).status, store.job(job_id).is_live) == ("paused", True)
+    store.request_pause(job_id, False)
+    assert store.beat(job_id, token).pause is False
+    store.mark_paused(job_id, token, False)
+    assert store.job(job_id).status == "running"
+
+
+def test_a_paused_job_that_is_asked_to_stop_is_stopping(store):
+    job_id = bring_to(store, "paused", None)
+    store.request_stop(job_id)
+    assert store.job(job_id).status == "stopping"
+
+
+def test_a_pause_is_forgotten_when_a_job_waits_again(store, lose):
+    job_id = bring_to(store, "paused", lose)
+    lose(store, job_id)
+    assert store.job(job_id).status == "lost"
+    store.wait_again(job_id)
+    assert store.beat(job_id, store.claim(job_id)) == (False, False, None)
+
+
+def test_only_the_process_that_has_a_job_marks_it_paused(store, lose):
+    job_id = bring_to(store, "running", lose)
+    store.mark_paused(job_id, "foreign", True)
+    assert store.job(job_id).status == "running"
+
+
+@pytest.mark.parametrize("status", ["finished", "stopped", "failed"])
+def test_a_request_to_stop_or_pause_a_job_that_has_ended_changes_nothing(status, store, lose):
+    job_id = bring_to(store, status, lose)
     before = store.job(job_id)
     store.request_stop(job_id)
+    store.request_pause(job_id)
     assert store.job(job_id) == before
+
+
+def test_a_number_of_workers_is_kept_and_heard_with_the_next_beat(store):
+    job_id = store.add_job(Plan({}))
+    assert store.job(job_id).n_workers is None
+    store.set_workers(job_id, 3)
+    token = store.claim(job_id)
+    assert (store.job(job_id).n_workers, store.beat(job_id, token).n_workers) == (3, 3)
+    store.set_workers(job_id, 256)
+    assert store.beat(job_id, token).n_workers == 256
+    for wrong in (0, -1, 257, 2.0, "2", True, None):
+        with pytest.raises(JobError, match="workers: expected a whole number from 1 to 256, found"):
+            store.set_workers(job_id, wrong)
+    assert store.job(job_id).n_workers == 256
+
+
+def test_a_job_that_has_got_more_runs_meanwhile_does_not_end(store, sql):
+    job_id = store.add_job(Plan({}))
+    token = store.claim(job_id)
+    sql(store, "UPDATE lab_job SET n_runs = 7")
+    assert store.end_job(job_id, token, "finished", n_runs=6) is False
+    assert store.job(job_id).status == "running"
+    assert store.end_job(job_id, "foreign", "finished", n_runs=7) is False
+    assert store.end_job(job_id, token, "finished", n_runs=7) is True
+    assert store.job(job_id).status == "finished"
 
 
 def test_a_process_whose_job_was_taken_over_can_write_nothing_more(store, lose, results):
