@@ -17,7 +17,8 @@ run: .venv/installed
 
 test: .venv/installed-for-tests lint
 	.venv/bin/python tests/browser/find.py
-	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	.venv/bin/python -m pytest --ignore tests/browser --numprocesses auto --maxprocesses 4 --dist worksteal
+	.venv/bin/python -m pytest tests/browser
 
 test-torch: .venv/installed-for-torch
 	.venv/bin/python -m pytest -m torch

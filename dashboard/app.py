@@ -2,8 +2,6 @@
 
 import streamlit as st
 
-from dashboard.components.session import warm_up
-
 PAGES = {
     "experiment": st.Page("views/experiment.py", title="Experiment", icon=":material/experiment:", default=True),
     "studies": st.Page("views/studies.py", title="Studies", icon=":material/travel_explore:"),
@@ -11,5 +9,4 @@ PAGES = {
 }
 
 st.set_page_config(page_title="Brink", page_icon="📉", layout="wide")
-warm_up()
 st.navigation(list(PAGES.values()), position="top").run()

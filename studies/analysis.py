@@ -29,19 +29,20 @@ def trials_table(store: Store, study: Study) -> pd.DataFrame:
         (95 %); outcome, the most frequent one (of equal ones the first of `OUTCOMES`); state, complete or pruned; chunk; run_id
         of the first seed's run, None where it was deleted.
     """
-    search, trials = study.search, store.trials(study.id)
-    names, summaries = search.objectives, [trial.summary for trial in trials]
-    columns = {"number": [trial.number for trial in trials]}
-    columns |= {name: [trial.params.get(name) for trial in trials] for name in search.space}
+    search, trials = study.search, store.trial_columns(study.id)
+    names, summaries = search.objectives, trials["summary"]
+    columns = {"number": trials["number"]}
+    columns |= {name: [params.get(name) for params in trials["params"]] for name in search.space}
     for i, name in enumerate(names):
-        columns |= {name: [s.values[i] for s in summaries]}
+        columns |= {name: [s["values"][i] for s in summaries]}
     for i, name in enumerate(names):
-        columns |= {f"median_{name}": [s.medians[i] for s in summaries], f"spread_{name}": [s.spreads[i] for s in summaries]}
-    for part in ("n", "n_lost", "lost_low", "lost_high", "outcome", "state"):
-        columns[part] = [getattr(s, part) for s in summaries]
+        columns |= {f"{part[:-1]}_{name}": [s[part][i] for s in summaries] for part in ("medians", "spreads")}
+    for part in ("n", "n_lost", "lost_low", "lost_high"):
+        columns[part] = [s[part] for s in summaries]
+    columns |= {"outcome": [s.get("outcome", "") for s in summaries], "state": [s.get("state", "complete") for s in summaries]}
     ids = store.run_ids(study.job.id)
-    columns |= {"chunk": [trial.chunk for trial in trials]}
-    columns |= {"run_id": pd.Series([ids.get(trial.number * search.n_seeds) for trial in trials], dtype=object)}
+    columns |= {"chunk": trials["chunk"]}
+    columns |= {"run_id": pd.Series([ids.get(number * search.n_seeds) for number in trials["number"]], dtype=object)}
     return pd.DataFrame(columns)
 
 

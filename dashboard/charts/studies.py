@@ -13,6 +13,7 @@ from dashboard.charts.marks import (
     position,
     scale_of,
     scattered,
+    sized,
     thinned,
     tips,
     title,
@@ -74,7 +75,7 @@ def history_chart(
     steps = steps[steps["value"].shift() != steps["value"]]
     steps = pd.concat([steps, pd.DataFrame({"number": [table["number"].max()], "value": [best.iloc[-1]]})])
     line = alt.Chart(steps).mark_line(interpolate="step-after", color=QUIET, strokeWidth=1.5, clip=True).encode(x=x, y=y)
-    return alt.layer(line, marks.add_params(*hands(x, y))).properties(height=height)
+    return sized(alt.layer(line, marks.add_params(*hands(x, y))), shown, height)
 
 
 def slice_chart(table: pd.DataFrame, setting: str, objective: str, label: str, height: int = 230) -> alt.Chart:
@@ -86,9 +87,9 @@ def slice_chart(table: pd.DataFrame, setting: str, objective: str, label: str, h
     """
     shown = trial_rows(table, setting=setting, value=objective)
     x, y = position(alt.X, "setting", table[setting], label), position(alt.Y, "value", table[objective], title(objective))
-    chart = alt.Chart(shown).mark_point(strokeWidth=1.2, clip=True, **scattered(x, y)).properties(height=height)
+    chart = alt.Chart(shown).mark_point(strokeWidth=1.2, clip=True, **scattered(x, y))
     chart = chart.encode(x=x, y=y, tooltip=tips(shown, setting=label, value=title(objective)))
-    return chart.encode(**outcome_encoding(shown, legend=False)).add_params(*hands(x, y))
+    return sized(chart.encode(**outcome_encoding(shown, legend=False)).add_params(*hands(x, y)), shown, height)
 
 
 def importance_chart(shares: pd.Series) -> alt.LayerChart:
@@ -127,4 +128,4 @@ def pareto_chart(table: pd.DataFrame, objectives: tuple[str, str], front: np.nda
     shown = trial_rows(table, first=first, second=second)
     marks = alt.Chart(shown).mark_point(strokeWidth=1.2, clip=True)
     marks = marks.encode(x=x, y=y, tooltip=tips(shown, first=title(first), second=title(second)), **outcome_encoding(shown))
-    return alt.layer(line, marks.add_params(*hands(x, y))).properties(height=height)
+    return sized(alt.layer(line, marks.add_params(*hands(x, y))), shown, height)

@@ -154,7 +154,7 @@ def parallel_chart(
     pick = alt.selection_point("pick", fields=["number"], on="click", empty=False, toggle=False)
     broad = line.mark_line(strokeWidth=9, opacity=0.001)  # what the pointer finds
     broad = broad.encode(tooltip=marks.tips(told, **{field: names[name] for field, name in fields.items()})).add_params(pick)
-    return alt.layer(thin, *_text(ticks, x, y, 5), broad).properties(height=height)
+    return marks.sized(alt.layer(thin, *_text(ticks, x, y, 5), broad), data, height)
 
 
 def pair_chart(
@@ -196,7 +196,7 @@ def pair_chart(
     points = points.encode(x=x, y=y, tooltip=[*tooltip, alt.Tooltip("rank:Q", format=".0%")], **look)
     points = points.add_params(*marks.hands(x, y))
     if colour != "objective" or cells is None or cells.empty:
-        return alt.layer(points).properties(height=height)
+        return marks.sized(alt.layer(points), shown, height)
     kinds = {"x": scale_of(table[x_setting]), "y": scale_of(table[y_setting])}
     cells = cells.assign(**{name: marks.words(cells[name]) for name, kind in kinds.items() if kind == "words"})
     log = scale_of(table[objective]) == "log"
@@ -206,7 +206,7 @@ def pair_chart(
     ground = alt.Chart(cells).mark_rect(clip=True, **SEAMLESS)
     ground = ground.encode(x=x, y=y, color=alt.Color("value:Q", scale=scale, legend=key))
     ground = ground.encode(**{f"{name}2": f"{name}2:Q" for name, kind in kinds.items() if kind != "words"})
-    return alt.layer(ground, points).properties(height=height)
+    return marks.sized(alt.layer(ground, points), cells, height)
 
 
 def distribution_caption(tables: dict[str, pd.DataFrame]) -> str:

@@ -421,3 +421,11 @@ def test_a_ready_process_ends_with_the_server_that_keeps_it(store):
     ready = _READY.pop(store.url)
     ready.stdin.close()  # as the system does when the server is killed
     assert ready.wait(60) == 0
+
+
+def test_slices_in_the_driver_s_own_process_grow_while_they_are_quick(store, monkeypatch):
+    monkeypatch.setattr(training, "SLICE_SECONDS", 100)
+    shares = []
+    run_job(store, store.add_job(Plan.of(n_iterations=2000, hidden_size=2)), 1, shares.append)
+    done = [round(2000 * share) for share in shares]
+    assert done == [0, 5, 55, 555, 2000]

@@ -161,6 +161,6 @@ def test_a_study_with_two_workers_killed_at_random_moments_comes_to_the_same(sto
     code, seconds = drive(helper, store, store.study(same).job.id, 2)
     assert code == 0
     rng = random.Random(2)
-    moments = [rng.uniform(0.3 * seconds, 0.9 * seconds) for _ in range(N_WITH_WORKERS)]
+    moments = [rng.uniform(0.1 * seconds, 0.5 * seconds) for _ in range(N_WITH_WORKERS)]
     assert kill_and_resume(helper, store, sql, killed, 2, iter(moments)) > 0
     assert facts(store, killed) == facts(store, same) == facts(store, plain)

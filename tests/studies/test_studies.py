@@ -10,6 +10,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy as sa
 
 from engine import train
 from studies import JobError, Plan, StoreError, driver, open_store
@@ -372,3 +373,17 @@ def test_a_study_whose_worker_is_killed_still_comes_to_the_same(store, undisturb
     study_id = trained(store, search(), 2, kill_one)
     assert [process.exitcode for process in killed] == [-signal.SIGKILL]
     assert facts(store, study_id) == undisturbed["tpe"]
+
+
+def test_optuna_s_tables_made_by_another_process_at_the_same_moment_are_no_trouble(store, monkeypatch):
+    tried, real = [], optuna.storages.RDBStorage.__init__
+
+    def late(self, *arguments, **options):
+        tried.append(options)
+        if len(tried) == 1:
+            raise sa.exc.OperationalError("CREATE TABLE alembic_version", {}, Exception("table alembic_version already exists"))
+        real(self, *arguments, **options)
+
+    monkeypatch.setattr(optuna.storages.RDBStorage, "__init__", late)
+    study_id = store.add_study(plain_search("first"))
+    assert (len(tried), store.study(study_id).name) == (2, "first")
