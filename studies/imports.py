@@ -72,6 +72,22 @@ class ImportedSearch:
         return cls(**raw | {"space": space})
 
 
+def is_sqlite(path: Path) -> bool:
+    """Return whether a file is an SQLite database, by asking SQLite, which changes nothing.
+
+    Never read such a file by other means: closing it would take away the locks that this process's connections hold on it, and
+    another process could remove the log from under them (sqlite.org/howtocorrupt.html, section 2.2).
+    """
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        try:
+            connection.execute("PRAGMA schema_version").fetchone()
+        except sqlite3.DatabaseError as error:
+            if "not a database" in str(error):
+                return False
+            raise
+    return True
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator:
     """Give Optuna's storage on a copy of a file."""
@@ -83,11 +99,9 @@ def _opened(path: Path) -> Iterator:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         copy = Path(folder) / "copy"
-        with path.open("rb") as file:
-            is_sqlite = file.read(16) == b"SQLite format 3\x00"
         storage = None
         try:
-            if not is_sqlite:
+            if not is_sqlite(path) or not path.stat().st_size:
                 shutil.copyfile(path, copy)
                 storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(copy)))
             else:

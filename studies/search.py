@@ -163,7 +163,7 @@ class Search:
         if self.n_trials is None:
             object.__setattr__(self, "n_trials", int(min(self.size, MOST_TRIALS if self.seconds else USUAL_TRIALS)))
         if self.batch is None and isinstance(self.n_trials, int):
-            object.__setattr__(self, "batch", self._usual_batch())
+            object.__setattr__(self, "batch", self.usual_batch)
         for name, least, most in (
             ("n_trials", 1, MOST_TRIALS),
             ("n_seeds", 1, MOST_SEEDS),
@@ -202,8 +202,9 @@ class Search:
         if self.warm_start and self.sampler not in ("tpe", "gp"):
             raise PlanError(f"warm_start: expected a sampler that learns from any trial (tpe or gp), found {self.sampler}")
 
-    def _usual_batch(self) -> int:
-        """Return how many trials are asked at once unless somebody says."""
+    @property
+    def usual_batch(self) -> int:
+        """How many trials are asked at once unless somebody says."""
         usual = BLIND_BATCH
         if self.sampler in LEARNERS or self.pruner == "median":
             usual = max(LEAST_BATCH, min(LARGEST_BATCH, self.n_trials // 8))

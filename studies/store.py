@@ -15,6 +15,7 @@ import platformdirs
 import sqlalchemy as sa
 
 from studies.errors import StoreError
+from studies.imports import is_sqlite
 from studies.schema import HEAD, VERSION_TABLE
 from studies.store_jobs import JobRecords
 from studies.store_runs import RunRecords
@@ -84,9 +85,8 @@ def _check_file(path: Path, make_folder: bool) -> None:
             raise StoreError(f"expected an SQLite file, found a folder: {path}")
         if not path.exists() or path.stat().st_size == 0:
             return
-        with path.open("rb") as file:
-            if file.read(16) != b"SQLite format 3\x00":
-                raise StoreError(f"expected an SQLite database, found another kind of file: {path}; it was left as it is")
+        if not is_sqlite(path):
+            raise StoreError(f"expected an SQLite database, found another kind of file: {path}; it was left as it is")
 
 
 def _address(path: Path) -> sa.URL:

@@ -97,12 +97,16 @@ class StudyRecords:
                 )
         prior = self._prior(search) if search.warm_start else []
         directions = [OBJECTIVES[name].direction for name in search.objectives]
+        storage = self.optuna_storage()
         try:
-            theirs = optuna.create_study(storage=self.optuna_storage(), study_name=search.name, directions=directions)
+            theirs = optuna.create_study(storage=storage, study_name=search.name, directions=directions)
         except optuna.exceptions.DuplicatedStudyError:
             raise PlanError(
                 f"name: expected a new one, found {search.name!r}, which a study of Optuna in this store has; give another"
             ) from None
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()  # or a connection of Optuna's would stay open
         study_id, job_id, now = uuid.uuid4().hex, uuid.uuid4().hex, time.time()
         with self.writing() as connection:
             connection.execute(

@@ -37,8 +37,10 @@ KEYS = (
     "n_seeds",
     "seed",
     "warm_start",
+    "batch",
 )
 UNTIL = ("trials", "minutes")
+BATCH_NOTE = "Trials that are trained together. More are quicker; a sampler that learns hears of results after each batch."
 
 
 def _rows(search: Search) -> pd.DataFrame:
@@ -67,6 +69,7 @@ def set_form(search: Search) -> None:
         "n_trials": min(search.n_trials, 10_000) if search.seconds else search.n_trials,
         "minutes": (search.seconds or 60) / 60,
         "warm_start": search.warm_start or NONE,
+        "batch": None if search.batch == search.usual_batch else search.batch,
         "n_seeds": search.n_seeds,
         "seed": search.seed,
     }
@@ -156,6 +159,7 @@ def _search() -> tuple[Search | None, str]:
             seconds=60 * state["minutes"] if limited else None,
             warm_start="" if state["warm_start"] == NONE else state["warm_start"],
             n_seeds=int(state["n_seeds"]),
+            batch=state["batch"] and int(state["batch"]),
             seed=int(state["seed"]),
         )
     except BrinkError as error:
@@ -226,6 +230,9 @@ def study_form() -> None:
         else:
             st.number_input("Trials", 1, 100_000, key="study_n_trials", width=130)
         st.number_input("Seeds per trial", 1, 1000, key="study_n_seeds", width=130)
+        st.number_input(
+            "Asked at once", 1, 100_000, value=None, key="study_batch", placeholder="usual", width=130, help=BATCH_NOTE
+        )
         st.number_input("Sampler's seed", 0, 2**32 - 1, key="study_seed", width=130)
     chosen = [st.session_state["study_first"], st.session_state["study_second"]]
     search, problem = _search()

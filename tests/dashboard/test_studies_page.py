@@ -122,6 +122,17 @@ def test_a_study_is_started_with_what_the_form_says(page, empty_url):
     assert "mine" in texts(test)
 
 
+@pytest.mark.parametrize(("typed_batch", "batch"), [(None, 256), (7, 7)])
+def test_trials_asked_at_once_are_the_usual_number_unless_somebody_says(page, empty_url, typed_batch, batch):
+    test = typed(page(empty_url), rows=[RATE], fixed="n_iterations = 20", n_trials=3, batch=typed_batch)
+    test.button(key="study_start").click().run()
+    (study,) = open_store(empty_url).studies()
+    assert study.search.batch == batch
+    forked = page(empty_url, study.id)
+    forked.button(key="fork").click().run()
+    assert forked.session_state["study_batch"] == typed_batch
+
+
 def test_a_name_that_is_taken_is_refused_where_it_is_typed_and_another_is_offered(page, empty_url):
     store = open_store(empty_url)
     taken = store.add_study(template("quick_look"))

@@ -303,3 +303,15 @@ def test_processes_that_make_one_store_at_the_same_time_all_succeed(url, tmp_pat
         process.stdin.flush()
     assert [(process.communicate()[1], process.returncode) for process in processes] == [("", 0)] * 3
     assert len(open_store(url).jobs()) == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of this kind are POSIX's")
+def test_opening_a_store_again_leaves_this_process_s_locks_on_it(store, url):
+    """SQLite holds bytes 0x40000002 and the 509 after it while a connection uses the file; another process must see that."""
+    script = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)"
+    command = [sys.executable, "-c", script, store.engine.url.database]
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM lab_job").fetchall()
+        assert open_store(url).jobs() == []
+        assert b"BlockingIOError" in subprocess.run(command, capture_output=True).stderr
+    assert subprocess.run(command, capture_output=True).returncode == 0
