@@ -14,13 +14,13 @@ from studies.export import to_csv, to_json
 MOST_OVERLAID = 500
 
 
-def export_buttons(runs: pd.DataFrame) -> None:
-    """Offer runs as CSV and JSON; the file is made when it is asked for."""
+def export_buttons(table: pd.DataFrame, what: str = "runs") -> None:
+    """Offer a table, of runs or of trials, as CSV and JSON; the file is made when it is asked for."""
     for name, make, mime in (("CSV", to_csv, "text/csv"), ("JSON", to_json, "application/json")):
         st.download_button(
-            f"{name} ({len(runs):,})",
-            data=lambda make=make: make(runs),
-            file_name=f"brink_runs.{name.lower()}",
+            f"{name} ({len(table):,})",
+            data=lambda make=make: make(table),
+            file_name=f"brink_{what}.{name.lower()}",
             mime=mime,
             on_click="ignore",
             key=f"export_{name}",

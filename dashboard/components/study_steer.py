@@ -4,13 +4,11 @@ import contextlib
 import json
 from collections.abc import Callable
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.components.session import literal, the_store
 from dashboard.components.study_data import best_trial, label_of, speed_of, trials_of
 from engine import BrinkError
-from studies.export import to_csv, to_json
 from studies.jobs import n_cores, resume
 from studies.plans import parse_values, spell_value
 from studies.search import Choices
@@ -173,21 +171,6 @@ def _details_form(study: Study) -> None:
                 st.markdown(f":red[{literal(str(error))}]")
             else:
                 st.rerun()
-
-
-def table_buttons(study: Study, table: pd.DataFrame) -> None:
-    """Offer the trials as CSV and JSON; the file is made when it is asked for."""
-    shown = table.drop(columns=["selected", "chunk"], errors="ignore")
-    for name, make, mime in (("CSV", to_csv, "text/csv"), ("JSON", to_json, "application/json")):
-        st.download_button(
-            f"{name} ({len(shown):,})",
-            data=lambda make=make: make(shown),
-            file_name=f"brink_trials.{name.lower()}",
-            mime=mime,
-            on_click="ignore",
-            key=f"export_trials_{name}",
-            icon=":material/download:",
-        )
 
 
 @st.dialog("Delete this study?")

@@ -14,6 +14,7 @@ from dashboard.charts.curves import curve_chart
 from dashboard.charts.marks import brushed
 from dashboard.charts.outcomes import LOOKS, word
 from dashboard.components.results import common_baseline, outcome_badge
+from dashboard.components.run_actions import export_buttons
 from dashboard.components.session import literal, the_store
 from dashboard.components.study_data import (
     BAND_RUNS,
@@ -25,7 +26,7 @@ from dashboard.components.study_data import (
     surface_of,
     trials_of,
 )
-from dashboard.components.study_steer import status_line, table_buttons
+from dashboard.components.study_steer import status_line
 from dashboard.components.study_trial import shown_trial, trial_section
 from studies import JobError
 from studies.analysis import best_so_far, chunks_table, on_the_front
@@ -283,7 +284,7 @@ def _trials(study: Study, table: pd.DataFrame, objective: str) -> None:
         alt=f"table of {len(shown)} trials",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
-        table_buttons(study, table)
+        export_buttons(table.drop(columns=["selected", "chunk"], errors="ignore"), "trials")
         if shown_trial(table) is None:
             st.caption("Select a row to look closer at its run.")
     trial_section(study, table)

@@ -436,9 +436,8 @@ def test_a_study_extended_while_it_is_trained_is_as_one_made_so_long_at_once(sam
     assert (store.study(study_id).search.n_trials, store.job(job_id).progress, shares[-1]) == (10, 1, 1)
 
 
-@pytest.mark.parametrize("ask", ["extend", "enqueue"])
-def test_trials_added_in_the_moment_a_study_ends_are_trained(ask, store, monkeypatch, undisturbed):
-    study_id, job_id = made(store, n_trials=8)
+def added_at_the_end(monkeypatch, store, study_id, ask):
+    """Let somebody add two trials in the moment in which a job is said to have ended; return how it is said to, each time."""
     end, calls = Store.end_job, []
 
     def late(self, job, token, status, *rest, **options):
@@ -448,6 +447,13 @@ def test_trials_added_in_the_moment_a_study_ends_are_trained(ask, store, monkeyp
         return end(self, job, token, status, *rest, **options)
 
     monkeypatch.setattr(Store, "end_job", late)
+    return calls
+
+
+@pytest.mark.parametrize("ask", ["extend", "enqueue"])
+def test_trials_added_in_the_moment_a_study_ends_are_trained(ask, store, monkeypatch, undisturbed):
+    study_id, job_id = made(store, n_trials=8)
+    calls = added_at_the_end(monkeypatch, store, study_id, ask)
     assert run_job(store, job_id, 1) == "finished"
     assert calls == ["finished", "finished"]
     study = store.study(study_id)
@@ -459,15 +465,7 @@ def test_trials_added_in_the_moment_a_study_ends_are_trained(ask, store, monkeyp
 @pytest.mark.parametrize("ask", ["extend", "enqueue"])
 def test_trials_added_in_the_moment_a_study_stops_leave_it_stopped(ask, store, monkeypatch, quick, undisturbed, go_on):
     study_id, job_id = made(store, n_trials=8)
-    end, calls = Store.end_job, []
-
-    def late(self, job, token, status, *rest, **options):
-        if not calls:
-            store.extend_study(study_id, 2) if ask == "extend" else store.enqueue(study_id, WISHES)
-        calls.append(status)
-        return end(self, job, token, status, *rest, **options)
-
-    monkeypatch.setattr(Store, "end_job", late)
+    calls = added_at_the_end(monkeypatch, store, study_id, ask)
     assert run_job(store, job_id, 1, once(0.6, lambda: store.request_stop(job_id))) == "stopped"
     assert calls == ["stopped", "stopped"]
     assert [chunk.state for chunk in store.chunks(study_id)] == ["done", "open"]
