@@ -35,6 +35,7 @@ bench: .venv/installed-for-tests
 	.venv/bin/python benchmarks/studies.py
 	.venv/bin/python benchmarks/peers.py
 	.venv/bin/python benchmarks/large_study.py
+	.venv/bin/python benchmarks/maps.py
 
 screenshots: .venv/installed-for-tests
 	.venv/bin/python tests/browser/find.py

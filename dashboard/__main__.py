@@ -64,11 +64,14 @@ def load_early() -> None:
     import altair
     import pandas
 
+    import dashboard.components.map_view
     import dashboard.components.study_view  # noqa: F401
+    from studies.edges import safest_cell
 
     table = pandas.DataFrame({"x": [1]})
     table.convert_dtypes(dtype_backend="pyarrow")  # loads what tables are sent with
     altair.Chart(table).mark_point().encode(x="x:Q").to_dict()  # checks a chart for the first time
+    safest_cell(pandas.DataFrame([[1, 0]]).to_numpy())  # loads SciPy's images
     gc.collect()
     gc.freeze()
 

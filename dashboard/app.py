@@ -5,6 +5,7 @@ import streamlit as st
 PAGES = {
     "experiment": st.Page("views/experiment.py", title="Experiment", icon=":material/experiment:", default=True),
     "studies": st.Page("views/studies.py", title="Studies", icon=":material/travel_explore:"),
+    "map": st.Page("views/map.py", title="Map", icon=":material/map:"),
     "runs": st.Page("views/runs.py", title="Runs", icon=":material/table_rows:"),
 }
 

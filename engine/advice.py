@@ -199,7 +199,7 @@ def _fans(config: RunConfig) -> dict:
 
 def _at_most(config: RunConfig, learning_rate: float) -> dict:
     """Return a learning rate that is not above a limit."""
-    return {"learning_rate": min(config.learning_rate, learning_rate)}
+    return {"learning_rate": min(_round(config.learning_rate), learning_rate)}
 
 
 def _power(base: float, exponent: int) -> str:

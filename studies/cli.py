@@ -1,4 +1,4 @@
-"""`python -m studies`: trains, searches, lists, explains and exports without the dashboard; studies in `cli_studies.py`.
+"""`python -m studies`: trains, searches, lists, explains, exports; studies in `cli_studies.py`, maps in `cli_maps.py`.
 
 Exit codes: 0 done, 1 something failed (store, job, no such run), 2 the command or a setting is wrong, 3 verify found a
 difference, 130 stopped with Ctrl-C.
@@ -9,17 +9,23 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engine import FIELDS, BrinkError, ConfigError, check_name
-from studies import cli_studies
-from studies.cli_studies import check_workers, find_job, print_trials, show, work
+from engine import FIELDS, BrinkError, ConfigError
+from studies import cli_maps, cli_studies
+from studies.cli_maps import print_map
+from studies.cli_studies import check_workers, find_job, parse_settings, print_trials, show, work
 from studies.errors import PlanError
 from studies.export import plain, to_csv, to_json
 from studies.jobs import n_cores
+from studies.maps import cells_table
 from studies.plans import PRESETS, Plan, describe, parse_values, spell_value
 from studies.store import STORAGE_VARIABLE, Store, default_url, open_store
 from studies.store_runs import SHORTEST_ID
 from studies.verify import verify
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DIFFERENT = 3
 """Exit code of a verify that did not find the same bits."""
@@ -61,12 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--workers", type=int, default=n_cores(), help="worker processes (default: %(default)s)")
     train.add_argument("--json", action="store_true", help="print one JSON object for each run, one a line")
     cli_studies.add_parsers(commands, store)
+    cli_maps.add_parsers(commands, store)
     presets = commands.add_parser("presets", help="list the presets of the exercise")
     presets.add_argument("--json", action="store_true", help="print JSON")
     listing = commands.add_parser("list", parents=[store], help="list saved jobs")
     listing.add_argument("--json", action="store_true", help="print JSON")
     resume = commands.add_parser("resume", parents=[store], help="go on with a job that was stopped, failed, lost or paused")
-    resume.add_argument("job", help="its id, as list prints it, or the name of a study")
+    resume.add_argument("job", help="its id, as list prints it, or the name of a study or map")
     resume.add_argument("--workers", type=int, default=n_cores(), help="worker processes (default: %(default)s)")
     again = commands.add_parser(
         "verify",
@@ -84,9 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("run", nargs="*", help=f"an id, or the first {SHORTEST_ID} or more characters of it")
     explain.add_argument("--job", help="all runs of this job")
     explain.add_argument("--json", action="store_true", help="print one JSON object for each run, one a line")
-    export = commands.add_parser("export", parents=[store], help="write saved runs, or a study's trials, as a table")
+    export = commands.add_parser("export", parents=[store], help="write runs, a study's trials or a map's runs as a table")
     export.add_argument("--job", help="only the runs of this job")
     export.add_argument("--study", help="the trials of this study, by its id or name")
+    export.add_argument("--map", help="the trained runs of this map, by its id or name")
     export.add_argument("--format", choices=("csv", "json"), help="default: by the file's ending, else csv")
     export.add_argument("--output", "-o", metavar="FILE", help="default: standard output")
     return parser
@@ -103,15 +111,7 @@ def _settings() -> str:
 
 def _plan(arguments: argparse.Namespace) -> Plan:
     """Return the plan that --preset, --set and --seeds describe."""
-    axes = {}
-    for text in arguments.set:
-        name, equals, values = text.partition("=")
-        if not equals:
-            raise PlanError(f"--set: expected NAME=VALUE, such as learning_rate=0.1,0.5, found {text!r}")
-        check_name(name)
-        if name in axes:
-            raise PlanError(f"--set {name}: expected it once, found it twice; give several values with commas")
-        axes[name] = parse_values(name, values)
+    axes = parse_settings("--set", arguments.set)
     if arguments.seeds is not None:
         if "seed" in axes:
             raise PlanError("expected seeds once, found both --seeds and --set seed=")
@@ -211,6 +211,8 @@ def _resume(arguments: argparse.Namespace) -> int:
     code = work(store, job.id, arguments.workers)
     if job.kind == "search":
         print_trials(store, store.study_of_job(job.id).id, as_json=False)
+    elif job.kind == "map":
+        print_map(store, store.map_of_job(job.id).id, as_json=False)
     else:
         _print_runs(store, job.id, as_json=False)
     return code
@@ -260,18 +262,24 @@ def _explain(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _export(arguments: argparse.Namespace) -> int:
-    store = open_store(arguments.store)
+def _table(store: Store, arguments: argparse.Namespace) -> "pd.DataFrame":
     if arguments.study:
         from studies.analysis import trials_table
 
-        if arguments.job:
-            raise PlanError("expected --job or --study, found both")
-        table = trials_table(store, store.study(arguments.study))
-    else:
-        if arguments.job:
-            store.job(arguments.job)
-        table = store.runs(arguments.job)
+        return trials_table(store, store.study(arguments.study))
+    if arguments.map:
+        record = store.map_record(arguments.map)
+        return cells_table(record.map, store.cells(record.id))
+    if arguments.job:
+        store.job(arguments.job)
+    return store.runs(arguments.job)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    given = [f"--{name}" for name in ("job", "study", "map") if getattr(arguments, name)]
+    if len(given) > 1:
+        raise PlanError(f"expected --job, --study or --map, found {' and '.join(given)}")
+    table = _table(open_store(arguments.store), arguments)
     by_ending = "json" if (arguments.output or "").endswith(".json") else "csv"
     data = {"csv": to_csv, "json": to_json}[arguments.format or by_ending](table)
     if arguments.output:
@@ -295,6 +303,7 @@ COMMANDS = {
     "explain": _explain,
     "export": _export,
     **cli_studies.COMMANDS,
+    **cli_maps.COMMANDS,
 }
 
 

@@ -1,15 +1,17 @@
 """Studies on the command line: run, extend, try, pause, stop, import, studies."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
 from pathlib import Path
 
-from engine import parse_value
+from engine import check_name, parse_value
 from studies.errors import JobError, PlanError
 from studies.jobs import n_cores, run_job
 from studies.objectives import OBJECTIVES
+from studies.plans import parse_values
 from studies.search import PRUNERS, SAMPLERS, TEMPLATES, Search, template
 from studies.store import Store, open_store
 
@@ -56,7 +58,7 @@ def add_parsers(commands, store: argparse.ArgumentParser) -> None:
     tries.add_argument("--workers", type=int, default=n_cores(), help="worker processes (default: %(default)s)")
     for name, what in (("pause", "let a job's process hold"), ("stop", "let a job's process keep what it has and end")):
         steer = commands.add_parser(name, parents=[store], help=what)
-        steer.add_argument("job", help="its id, or the name of a study")
+        steer.add_argument("job", help="its id, or the name of a study or map")
     imports = commands.add_parser("import", parents=[store], help="copy a study that Optuna made elsewhere, to look at it here")
     imports.add_argument("file", help="an SQLite file or journal that Optuna wrote; it is not changed")
     imports.add_argument("--study", help="which one, where the file has several")
@@ -199,11 +201,28 @@ def work(store: Store, job_id: str, n_workers: int) -> int:
 
 
 def find_job(store: Store, text: str) -> str:
-    """Return the id of a job, or of the job of the study with that id or name."""
-    try:
-        return store.study(text).job.id
-    except JobError:
-        return store.job(text).id
+    """Return the id of a job, or of the job of the study or map with that id or name."""
+    found = []
+    for find in (store.study, store.map_record):
+        with contextlib.suppress(JobError):
+            found.append(find(text).job.id)
+    if len(found) > 1:
+        raise JobError(f"expected a name that is a study's or a map's, found both with {text!r}; give the id")
+    return found[0] if found else store.job(text).id
+
+
+def parse_settings(option: str, texts: list[str]) -> dict[str, list]:
+    """Return the values of settings, each spelled NAME=VALUE or NAME=VALUE,VALUE,..."""
+    settings = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not equals:
+            raise PlanError(f"{option}: expected NAME=VALUE, such as learning_rate=0.1,0.5, found {text!r}")
+        check_name(name)
+        if name in settings:
+            raise PlanError(f"{option} {name}: expected it once, found it twice; give several values with commas")
+        settings[name] = parse_values(name, values)
+    return settings
 
 
 COMMANDS = {

@@ -63,11 +63,15 @@ def advice(run: dict) -> Advice:
     return advise(config_of(run), run["outcome"], run["evidence"], overflow_iteration=first, iterations=int(run["iterations"]))
 
 
-def seconds_to_explain(run: dict) -> float:
-    """Return about how long `explain_overflow` takes: what a lone run spends on calls and on sums until it overflows."""
-    config = config_of(run)
+def seconds_alone(config: RunConfig, n_iterations: int) -> float:
+    """Return about how long some iterations of a lone run take: what it spends on calls and on sums."""
     n_calls = TASKS[config.task].n_steps(config) * config.n_layers
-    return int(run["overflow_iteration"]) * (SECONDS_PER_STEP * n_calls + rough_seconds(config) / config.n_iterations)
+    return n_iterations * (SECONDS_PER_STEP * n_calls + rough_seconds(config) / config.n_iterations)
+
+
+def seconds_to_explain(run: dict) -> float:
+    """Return about how long `explain_overflow` takes: a lone run until it overflows."""
+    return seconds_alone(config_of(run), int(run["overflow_iteration"]))
 
 
 def explain_overflow(run: dict, show: Callable[[float], None] = lambda share: None) -> BlackBox:

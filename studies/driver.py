@@ -6,7 +6,8 @@ dies costs one slice, and a job that is killed costs the populations in flight.
 
 A plan's runs are all known at the start. A search's are asked a chunk of trials at a time; a chunk is written when it is asked
 and, with everything it came to, when the last of its runs has ended. A stopped or killed search trains an open chunk again.
-Where a search prunes, all populations of a chunk wait for each other at each rung.
+Where a search prunes, all populations of a chunk wait for each other at each rung. A map's are those of its cells, coarse ones
+first; they are lined up some at a time, and only whole ones are kept.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from engine import Population, RunConfig, RunResult, rough_seconds, stacks
 from engine.population import log_points
 from studies.errors import JobError
+from studies.maps import CELL, COARSE, cell_of
 from studies.objectives import so_far, summarize
 from studies.pruning import given_up, rungs
 from studies.store import Store
@@ -38,7 +40,11 @@ LIVE_RUNS = 40
 """Runs whose curves can be watched while they train; more lines than that nobody tells apart."""
 WORTH_A_POOL = 1.2
 """Seconds of training on one core from which starting worker processes pays."""
+FIRST_PICTURE_SECONDS = 3.0
+"""Seconds of training on one core up to which a first picture is made without worker processes, which take one to start."""
 MOST_DEATHS = 3
+ROUND = 512
+"""Runs of a map that are lined up at once for each worker: two populations of the usual size."""
 
 
 def _advance(population: Population | list[RunConfig], n_iterations: int) -> tuple[Population, float]:
@@ -92,6 +98,10 @@ class _Chunk:
 class Driver:
     """One job being trained by this process."""
 
+    n_watched = LIVE_RUNS
+    keeps_begun = True
+    """Whether populations on their way are of use when the job is stopped."""
+
     def __init__(self, store: Store, job_id: str, n_workers: int, show: Callable | None):
         self.store, self.job = store, store.job(job_id)
         self.token = store.claim(job_id)
@@ -117,9 +127,8 @@ class Driver:
 
     def line_up(self, numbers: list[int], configs: list[RunConfig]) -> None:
         """Put runs, with their numbers in the job, in line for the workers."""
-        groups = stacks(configs, self.n_workers)
+        groups = sorted(stacks(configs, self.n_workers), key=min)
         self.waiting += [_Chunk([numbers[i] for i in group], [configs[i] for i in group], self.usual_slice) for group in groups]
-        self.waiting.sort(key=lambda chunk: min(chunk.numbers))
 
     @property
     def has_more(self) -> bool:
@@ -144,13 +153,13 @@ class Driver:
                 self._staff(self.n_workers)
                 self._hold_while_paused(ready)
                 self._take_off(ready)
-                if not self.flying:
+                if not self.flying or (self.stopping.is_set() and not self.keeps_begun):
                     break
                 ready = self.sift(ready + [self._land(worker) for worker in done(self.flying)])
                 self.save([chunk for chunk in ready if chunk.ended])
                 ready = [chunk for chunk in ready if not chunk.ended]
                 self._beat(ready)
-        if self.stopping.is_set() and (ready or self.waiting or self.has_more):
+        if self.stopping.is_set() and (ready or self.waiting or self.flying or self.has_more):
             self.save(ready, stopped=True)
             return "stopped"
         if self.done < self.job.n_iterations:  # a search among numbers of iterations: few trials took the most
@@ -231,7 +240,7 @@ class Driver:
             chunk.numbers[place]: chunk.state.curve(place)
             for chunk in states
             for place in range(len(chunk.numbers))
-            if chunk.numbers[place] < LIVE_RUNS
+            if chunk.numbers[place] < self.n_watched
         }
         done = self.count(flying)
         wishes = self.store.beat(self.job.id, self.token, done, pack_live(live), first)
@@ -438,6 +447,60 @@ class SearchDriver(Driver):
             self.used - self.began,
         )
         self.chunk, self.proposals, self.results, self.began = self.chunk + 1, [], {}, self.used
+
+
+class MapDriver(Driver):
+    """The driver of a map: its runs are those of the cells, from coarse to fine."""
+
+    n_watched, keeps_begun = 0, False
+
+    def prepare(self) -> None:
+        """Find out which cells are left."""
+        self.record = self.store.map_of_job(self.job.id)
+        self.map = self.record.map
+        trained = self.store.cells(self.record.id)["outcome"].reshape(-1) > 0
+        order = self.map.order
+        self.todo = order[~trained[order]]
+        self.n_asked, self.done = 0, self.map.n_iterations // self.map.n_runs * int(trained.sum())
+        some = self.todo[:: max(1, len(self.todo) // COARSE)].tolist()
+        each = statistics.fmean(rough_seconds(self.map.config(number)) for number in some) if some else 0
+        self.worth, self.quick = each * len(self.todo) >= WORTH_A_POOL, each * COARSE**2 < FIRST_PICTURE_SECONDS
+        self.wanted, self.n_workers = self.n_workers, 1
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are cells that are not lined up yet."""
+        return self.n_asked < len(self.todo)
+
+    def refill(self) -> bool:
+        """Line up the next cells."""
+        if not self.has_more:
+            return False
+        first = not self.n_asked
+        if self.worth and not (first and self.quick):
+            self.n_workers = self.job.n_workers or self.wanted
+        n = COARSE**2 if first else ROUND * self.n_workers
+        numbers = self.todo[self.n_asked : self.n_asked + n].tolist()
+        self.n_asked += len(numbers)
+        self.line_up(numbers, [self.map.config(number) for number in numbers])
+        return True
+
+    def sift(self, ready: list[_Chunk]) -> list[_Chunk]:
+        """Have something in line for every worker before it asks, but not before this process has ended what it began."""
+        begun_here = self.n_workers == 1 and not all(chunk.ended for chunk in ready)
+        if len(self.waiting) < self.n_workers and not begun_here and not self.stopping.is_set():
+            self.refill()
+        return ready
+
+    def save(self, chunks: list[_Chunk], stopped: bool = False) -> None:
+        """Write the cells that have ended; others are trained again when the map goes on."""
+        if stopped:
+            return
+        results = [(chunk.numbers[place], r) for chunk in chunks for place, r in chunk.state.results().items()]
+        if results:
+            self.done += sum(chunk.iterations_done for chunk in chunks)
+            numbers = np.array([number for number, _ in results], np.int32)
+            self.store.save_cells(self.record, self.token, numbers, np.array([cell_of(r) for _, r in results], CELL))
 
 
 def _attributes(chunks: list) -> dict:

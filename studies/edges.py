@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, maximum_filter, uniform_filter
 
 LEAST_SIDE = 64
 """Cells along the shorter side of a map from which on a dimension is told."""
@@ -174,10 +173,10 @@ def box_dimension(good: np.ndarray, known: np.ndarray | None = None, seed: int =
 
 def _too_little(known: np.ndarray, edge: np.ndarray, n_boxes: float) -> str:
     """Return why a map does not tell a dimension."""
-    if not edge.any():
-        return "No edge: no good cell stands beside one that is not."
     if known.mean() < LEAST_KNOWN:
         return f"Only {known.mean():.0%} of the cells are known; a dimension needs {LEAST_KNOWN:.0%}."
+    if not edge.any():
+        return "No edge: no good cell stands beside one that is not."
     if n_boxes < LEAST_BOXES:
         return f"The edge is too short: {n_boxes:.1f} of the largest boxes hold a part of it; a dimension needs {LEAST_BOXES}."
     return ""
@@ -188,6 +187,8 @@ def _shared_boxes(good: np.ndarray, bad: np.ndarray, edge: np.ndarray, size: int
 
     Every box that counts is shared equally among the border cells in it, and every border cell belongs to a block.
     """
+    from scipy.ndimage import maximum_filter, uniform_filter  # takes as long to load as a small map to train
+
     cells = size + 1
     counts = maximum_filter(good, cells, mode="mirror") & maximum_filter(bad, cells, mode="mirror")
     density = uniform_filter(edge.astype(np.float64), cells, mode="mirror")
@@ -353,6 +354,8 @@ def safest_cell(share_good: np.ndarray, loss: np.ndarray | None = None) -> tuple
         Row and column; the distance in steps of the map, straight to the middle of the nearest cell that is not good, infinite
         if there is none. The map's borders do not count. None if no cell is good.
     """
+    from scipy.ndimage import distance_transform_edt
+
     share = np.asarray(share_good, float)
     good, bad = share >= 0.5, share < 0.5
     if not good.any():

@@ -3,7 +3,7 @@
 BrinkError
 ├── ConfigError         a setting that cannot be trained
 ├── PlanError           a list of runs that makes no sense (too many, empty, unknown preset)
-│   └── NameTakenError  another study has that name
+│   └── NameTakenError  another study or map has that name
 ├── StoreError          the store cannot be opened, read or written
 └── JobError            a job does not exist or is not in the state asked for
 """
@@ -16,7 +16,7 @@ class PlanError(BrinkError, ValueError):
 
 
 class NameTakenError(PlanError):
-    """Another study has that name."""
+    """Another study or map has that name."""
 
 
 class StoreError(BrinkError):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import platformdirs
 
-from studies.driver import Driver, SearchDriver
+from studies.driver import Driver, MapDriver, SearchDriver
 from studies.errors import JobError
 from studies.store import STORAGE_VARIABLE, Store, open_store
 
@@ -51,7 +51,7 @@ def run_job(store: Store, job_id: str, n_workers: int | None = None, show: Calla
     JobError
         If the job is not waiting or is taken over. Any other error is written into the job and raised again.
     """
-    make = SearchDriver if store.job(job_id).kind == "search" else Driver
+    make = {"search": SearchDriver, "map": MapDriver}.get(store.job(job_id).kind, Driver)
     driver = make(store, job_id, n_workers or n_cores(), show)
     try:
         with store.engine.connect(), driver.beating(), _signals_stop(driver.stopping):

@@ -11,16 +11,33 @@ import functools
 import itertools
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine import CURVES, DEFAULTS, FIELDS, OUTCOMES, RunConfig, RunResult, check_memory, check_name, check_value, fitting
+from engine import (
+    CURVES,
+    DEFAULTS,
+    FIELDS,
+    OUTCOMES,
+    TASKS,
+    RunConfig,
+    RunResult,
+    check_memory,
+    check_name,
+    check_value,
+    fitting,
+)
 from engine.fields import unknown_name
 from engine.outcomes import SOLVED_ACCURACY
 from studies.edges import progressive_order
 from studies.errors import PlanError
+from studies.store_runs import typed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SMALLEST, LARGEST, MOST_SEEDS = 2, 512, 100
 MOST_RUNS = 2_000_000
@@ -154,6 +171,41 @@ class Axis:
         return cls(**raw | {"values": tuple(raw.get("values", ()))} | ends)
 
 
+RANGES = {
+    "weight_init_std": (0.01, 100.0, True),
+    "learning_rate": (0.001, 100.0, True),
+    "hidden_size": (2, 64, True),
+    "batch_size": (1, 64, True),
+    "n_iterations": (50, 5000, True),
+    "length": (5, 100, True),
+    "pool_size": (10, 1000, True),
+    "projection_size": (1, 32, True),
+    "forget_bias": (-2.0, 4.0, False),
+    "momentum": (0.0, 0.99, False),
+    "rho": (0.5, 0.999, False),
+    "beta1": (0.0, 0.99, False),
+    "beta2": (0.5, 0.9999, False),
+    "epsilon": (1e-10, 1.0, True),
+    "clip_norm": (0.01, 100.0, True),
+    "clip_value": (0.001, 10.0, True),
+    "schedule_every": (10, 1000, True),
+    "schedule_factor": (0.1, 1.0, False),
+}
+"""From where to where a map of a setting is worth a look, and whether on a logarithmic axis."""
+
+
+def usual_axis(setting: str) -> Axis:
+    """Return the axis of a setting with its usual range, or with all its words or first numbers."""
+    field = check_name(setting)
+    if field.kind in ("choice", "bool"):
+        words = TASKS[DEFAULTS["task"]].losses if setting == "loss" else field.choices  # no task takes all losses
+        return Axis(setting, values=words or (False, True))
+    if setting not in RANGES:  # few whole numbers
+        return Axis(setting, values=range(int(field.low), int(min(field.high, field.low + 15)) + 1))
+    low, high, log = RANGES[setting]
+    return Axis(setting, low, high, log=log)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Map:
     """A map, checked on construction.
@@ -171,6 +223,8 @@ class Map:
     facet : str
         A setting of words of which each value has a plane of its own; empty: none.
     facet_values : tuple
+    trained_here : bool
+        False for a map of the past, which a larger machine may have made: then memory is not checked.
     """
 
     name: str
@@ -181,8 +235,9 @@ class Map:
     n_seeds: int = 1
     facet: str = ""
     facet_values: tuple = ()
+    trained_here: InitVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, trained_here: bool) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
             raise PlanError("name: expected some text, found none; a map is found again by its name")
         for name, least, most in (("size", SMALLEST, LARGEST), ("n_seeds", 1, MOST_SEEDS)):
@@ -213,10 +268,11 @@ class Map:
         used = set()
         for place in places:
             config = self.config(self.number(*place, 0))
-            check_memory(config)
-            used |= {name for name in moved if FIELDS[name].applies(config.to_dict())}
-        for name in moved:
-            if name not in used:
+            if trained_here:
+                check_memory(config)
+            used |= {name for name in (*moved, *fixed) if FIELDS[name].applies(config.to_dict())}
+        for name in (*moved, *fixed):
+            if name not in used and fixed.get(name, "") is not None:
                 other, words = FIELDS[name].needs
                 raise PlanError(f"{name}: expected a setting that the runs use; it belongs to {other} {' or '.join(words)}")
 
@@ -257,8 +313,7 @@ class Map:
     def order(self) -> np.ndarray:
         """Numbers of all runs from coarse to fine, all facets and seeds of a level together: shape (n_runs,)."""
         n_facets, ny, nx, n_seeds = self.shape
-        stride = 2 ** max(0, round(math.log2(max(ny, nx) / COARSE)))
-        cells, ends = progressive_order(ny, nx, stride)
+        cells, ends = progressive_order(ny, nx, first_stride(ny, nx))
         parts, start = [], 0
         for end in ends.values():
             level = np.arange(n_facets)[:, None, None] * (ny * nx) + np.asarray(cells[start:end])[None, :, None]
@@ -313,7 +368,7 @@ class Map:
             if name not in known:
                 raise unknown_name("field", name, sorted(known))
         axes = {side: Axis.from_dict(raw[side]) for side in ("x", "y")}
-        return cls(**raw | axes)
+        return cls(**raw | axes, trained_here=False)
 
 
 _PLACES = {name: place for place, name in enumerate(OUTCOMES, 1)}
@@ -373,8 +428,15 @@ def known_from(parent: Map, cells: np.ndarray, made: Map) -> tuple[np.ndarray, n
     return numbers[trained].astype(np.int32), taken[trained]
 
 
+def first_stride(ny: int, nx: int) -> int:
+    """Return the distance between the cells of the first picture, about `COARSE` along the longer side."""
+    return 2 ** max(0, round(math.log2(max(ny, nx) / COARSE)))
+
+
 def lattice(trained: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return which trained cell stands for each cell of a map that is not finished: its own, or one of a coarser lattice.
+
+    None is coarser than the first picture: a few cells taken over from another map do not stand for the whole plane.
 
     Parameters
     ----------
@@ -388,7 +450,7 @@ def lattice(trained: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     _, ny, nx = trained.shape
     rows, columns = (np.broadcast_to(part, trained.shape).copy() for part in np.ogrid[:ny, :nx])
     known, stride = trained.copy(), 1
-    while not known.all() and stride < max(ny, nx):
+    while not known.all() and stride < first_stride(ny, nx):
         stride *= 2
         ys, xs = np.arange(ny) // stride * stride, np.arange(nx) // stride * stride
         new = trained[:, ys][:, :, xs] & ~known
@@ -416,3 +478,77 @@ def middle(cells: np.ndarray, column: str) -> np.ndarray:
         found = np.median(values, axis=-1)
         return np.where(np.isfinite(found), found, np.nan)
     return np.median(values, axis=-1) if values.shape[-1] > 1 else values[..., 0]
+
+
+_STD, _RATE = Axis("weight_init_std", 0.01, 30, log=True), Axis("learning_rate", 0.01, 50, log=True)
+TEMPLATES: dict[str, dict] = {
+    "classic": {
+        "name": "Where the classic exercise learns",
+        "x": _STD,
+        "y": _RATE,
+        "size": 64,
+        "fixed": {"n_iterations": 2000},
+    },
+    "relu": {
+        "name": "Where relu overflows",
+        "x": Axis("weight_init_std", 0.01, 10, log=True),
+        "y": Axis("learning_rate", 0.001, 10, log=True),
+        "size": 64,
+        "fixed": {"activation": "relu", "n_iterations": 300},
+    },
+    "activations": {
+        "name": "Four activations",
+        "x": _STD,
+        "y": _RATE,
+        "size": 32,
+        "fixed": {"n_iterations": 1000},
+        "facet": "activation",
+        "facet_values": ("sigmoid", "tanh", "relu", "elu"),
+    },
+    "hidden": {
+        "name": "Hidden size and learning rate",
+        "x": Axis("hidden_size", values=(2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64)),
+        "y": _RATE,
+        "size": 32,
+        "fixed": {"n_iterations": 2000},
+        "n_seeds": 3,
+    },
+    "schemes": {
+        "name": "Init schemes and learning rate",
+        "x": usual_axis("init_scheme"),
+        "y": _RATE,
+        "size": 32,
+        "fixed": {"n_iterations": 2000},
+        "n_seeds": 5,
+    },
+}
+"""Maps to start from."""
+
+
+def cells_table(made: Map, cells: np.ndarray) -> "pd.DataFrame":
+    """Return the trained runs of a map, one row each, by number.
+
+    Parameters
+    ----------
+    cells : array of `CELL`, shape (facets, ny, nx, seeds)
+
+    Returns
+    -------
+    DataFrame
+        The settings of facet, y and x under their names, where the cell stands, also if its runs have no use for one; seed; the
+        columns of `CELL`: outcome as a word, solved_at and overflow_at without a value where it never happened.
+    """
+    import pandas as pd
+
+    numbers = np.flatnonzero(cells["outcome"])
+    runs = cells.reshape(-1)[numbers]
+    facet, y, x, seed = np.unravel_index(numbers, made.shape)
+    sides = [(made.facet, made.facet_values, facet)] if made.facet else []
+    sides += [(made.y.setting, made.y.all(made.size), y), (made.x.setting, made.x.all(made.size), x)]
+    columns = {name: typed({name: values})[name].take(places).reset_index(drop=True) for name, values, places in sides}
+    columns |= {"seed": seed + 1} | {name: runs[name] for name in CELL.names}
+    columns["outcome"] = pd.Series(np.array([None, *OUTCOMES])[runs["outcome"]], dtype=object)
+    columns["fingerprint"] = pd.Series(runs["fingerprint"].astype(str), dtype=object)
+    columns |= {name: runs[name].astype(np.int64) for name in ("solved_at", "overflow_at", "iterations")}
+    columns |= {name: pd.arrays.IntegerArray(columns[name], runs[name] == NEVER) for name in ("solved_at", "overflow_at")}
+    return pd.DataFrame(columns | {"accuracy": runs["accuracy"].astype(float)})

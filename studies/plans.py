@@ -109,6 +109,32 @@ def parse_values(name: str, text: str) -> list:
     return list(dict.fromkeys(values))
 
 
+def parse_fixed(text: str) -> dict:
+    """Return settings that are typed as name = value, one a line.
+
+    Raises
+    ------
+    ConfigError, PlanError
+    """
+    settings = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if not equals:
+            raise PlanError(f"fixed settings: expected name = value on each line, found {line!r}")
+        if name in settings:
+            raise PlanError(f"fixed settings: expected {name} once, found it twice")
+        values = parse_values(name, value)
+        if len(values) != 1:
+            raise PlanError(f"fixed settings: expected one value of {name}, found {len(values)}; search it instead")
+        settings[name] = values[0]
+    return settings
+
+
+def spell_fixed(settings: dict) -> str:
+    """Return settings as people type them, so that `parse_fixed` gives them back."""
+    return "\n".join(f"{name} = {spell_value(value)}" for name, value in settings.items())
+
+
 def meaningful(axes: dict[str, list]) -> dict[str, list]:
     """Return the axes that mean something beside at least one value of the others."""
 

@@ -6,7 +6,9 @@
 - `lab_study`: a search, the job that trains it, the number of its study in Optuna's own tables, which stand beside, a queue of
   trials that people asked for, and trials of another study that its sampler learned from;
 - `lab_chunk`: trials that were asked together, "open" while they are trained, then "done", and the seconds it took;
-- `lab_trial`: one configuration, its searched values, the sampler's notes, and what its seeds came to.
+- `lab_trial`: one configuration, its searched values, the sampler's notes, and what its seeds came to;
+- `lab_map`: a map, the job that trains its cells, and the map it was zoomed out of, which may be gone;
+- `lab_map_block`: numbers of runs of a map, and what came of them (NumPy arrays in NumPy's own file format).
 """
 
 import math
@@ -139,6 +141,27 @@ TRIALS = sa.Table(
     sa.Column("summary", sa.Text),
 )
 
+MAPS = sa.Table(
+    "lab_map",
+    METADATA,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("job_id", sa.String(32), sa.ForeignKey("lab_job.id", ondelete="CASCADE"), nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("map", sa.Text, nullable=False),
+    sa.Column("parent_id", sa.String(32)),
+    sa.Column("created_at", sa.Float(53), nullable=False),
+)
+
+BLOCKS = sa.Table(
+    "lab_map_block",
+    METADATA,
+    sa.Column("map_id", sa.String(32), sa.ForeignKey("lab_map.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("n_runs", sa.Integer, nullable=False),
+    sa.Column("runs", sa.LargeBinary, nullable=False),
+    sa.Column("cells", sa.LargeBinary, nullable=False),
+)
+
 VERSION_TABLE = "lab_alembic_version"
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration; a store at this version is opened without loading Alembic."""

@@ -18,6 +18,7 @@ from studies.errors import StoreError
 from studies.imports import is_sqlite
 from studies.schema import HEAD, VERSION_TABLE
 from studies.store_jobs import JobRecords
+from studies.store_maps import MapRecords
 from studies.store_runs import RunRecords
 from studies.store_studies import StudyRecords
 
@@ -137,8 +138,8 @@ _ADVICE = {
 }
 
 
-class Store(JobRecords, RunRecords, StudyRecords):
-    """Jobs, runs, curves and studies in one database. Get one from `open_store`."""
+class Store(JobRecords, RunRecords, StudyRecords, MapRecords):
+    """Jobs, runs, curves, studies and maps in one database. Get one from `open_store`."""
 
     def __init__(self, engine: sa.Engine, url: str):
         self.engine, self.url = engine, url

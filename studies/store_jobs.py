@@ -44,8 +44,8 @@ class Job:
     status : str
         waiting, running, pausing, paused, stopping, finished, stopped, failed, or lost (its process is gone).
     kind : str
-        "plan"; "search" where the job trains a study's trials; then the plan is that of an example; "import" where a study was
-        made elsewhere and there is nothing to train.
+        "plan"; "search" or "map" where the job trains a study's trials or a map's cells; then the plan is that of an example;
+        "import" where a study was made elsewhere and there is nothing to train.
     n_workers : int or None
         Worker processes that somebody asked for.
     process : str or None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from engine import CURVES, ENGINE_VERSION, Population, RunConfig, RunResult, fitting
+from engine import CURVES, ENGINE_VERSION, Population, RunConfig, RunResult, fitting, train
+from studies.store_runs import rows_of
 
 SLICE = 100
 """Slices between two reports of progress."""
@@ -57,6 +58,15 @@ def verify(run: dict, show: Callable[[float], None] = lambda share: None) -> Ver
     show(1.0)
     (result,) = population.results().values()
     return compare(run, result)
+
+
+def train_again(config: RunConfig) -> dict:
+    """Train a run, alone and with one BLAS thread, and return it as `Store.run` does; its id is the config's identity."""
+    with threadpool_limits(1):
+        (result,) = train([config])
+    (row,), _ = rows_of("", [(0, result)])
+    whole = {"config": config.to_dict(), "evidence": result.evidence, "examples": result.examples, "curves": result.curves}
+    return row | whole | {"id": config.identity}
 
 
 def compare(run: dict, result: RunResult) -> Verdict:

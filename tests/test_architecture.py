@@ -13,7 +13,8 @@ MAY_IMPORT = {
     "engine": {"engine", "numpy"},
     "studies": {"studies", "engine", "numpy", "pandas", "sqlalchemy", "alembic", "platformdirs", "threadpoolctl", "optuna"}
     | {"scipy"},
-    "dashboard": {"dashboard", "studies", "engine", "streamlit", "altair", "pandas", "numpy", "platformdirs"},
+    "dashboard": {"dashboard", "studies", "engine", "streamlit", "altair", "pandas", "numpy", "platformdirs"}
+    | {"vl_convert", "PIL"},
 }
 """What each package may import beside the standard library."""
 MAY_NOT_IMPORT = {

@@ -93,3 +93,15 @@ def test_a_large_study_is_opened_in_a_browser_beside_its_peer_and_watched():
         assert row["seconds"] > 0
         assert row["all"] > row["messages"] >= 0
     assert {bar["met"] for bar in report["bars"] if "websocket" in bar["bar"]} == {True}
+
+
+@pytest.mark.skipif(browser_path() is None, reason="needs a Chromium")
+def test_a_map_is_trained_opened_and_stopped_in_a_browser_beside_a_plain_loop():
+    report = json.loads(run("maps", "--json"))
+    (row,) = report["maps"]
+    assert 0 < row["first"] <= row["whole"]
+    assert row["runs_per_second"] * row["whole"] == pytest.approx(16 * 16)
+    assert min(row["cell"], report["stop"], report["plain_seconds"]) > 0
+    assert [bar["met"] for bar in report["bars"]] == [
+        bar["measured"] <= limit for bar, limit in zip(report["bars"], (1.5, 1.5, 1, 1000, 0.5), strict=True)
+    ]

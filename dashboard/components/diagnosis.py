@@ -48,12 +48,12 @@ def advice_lines(run: dict, train: Callable[[RunConfig], None] | None) -> None:
                 )
 
 
-@st.cache_data(show_spinner=False, max_entries=200)
+@st.cache_resource(show_spinner=False, max_entries=200)
 def _advice(run_id: str, iterations: int, _run: dict) -> Advice:
     return advice(_run)
 
 
-@st.cache_data(show_spinner=False, max_entries=200)
+@st.cache_resource(show_spinner=False, max_entries=200)
 def _black_box(run_id: str, iteration: int, _run: dict) -> BlackBox | None:
     with contextlib.suppress(ConfigError):  # the diagnosis will say why
         return explain_overflow(_run)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard.components.session import literal
+from dashboard.components.session import keep_state, literal
 from engine import FIELDS, TASKS, BrinkError, RunConfig, count_parameters
 from studies import PRESETS, Plan
 from studies.plans import MOST_COMPARED, meaningful, parse_values, preset_of, spell_values
@@ -151,10 +151,9 @@ def _counts(plan: Plan) -> str:
 
 def start_bar(train: Callable[[Plan], None]) -> None:
     """Draw the presets and the button that hands what the knobs say to `train`."""
+    keep_state([_key(name) for name in KNOBS])
     if _key(FIRST[0]) not in st.session_state:
         set_knobs({})
-    for name in KNOBS:  # Streamlit forgets the state of widgets that are not drawn, unless it is set again
-        st.session_state[_key(name)] = st.session_state[_key(name)]
     _choices("loss")  # takes away what does not suit, before anything is drawn
     plan, problem = _plan()
     st.session_state["preset"] = preset_of(plan) if plan else None

@@ -435,13 +435,14 @@ class Plane {
       path.moveTo(x, y + height);
       path.lineTo(x + width, y);
     }
-    const fine = Math.min(this.area.width / this.map.data.nx, this.area.height / this.map.data.ny) < 3;
-    this.twice(pen, fine ? 1 : 1.25, () => pen.stroke(path));
+    const cell = Math.min(this.area.width / this.map.data.nx, this.area.height / this.map.data.ny);
+    const width = clamp(cell / 4, 0.5, 1.25); // thinner where it would hide the cells
+    this.twice(pen, width, () => pen.stroke(path), this.map.style.text, width);
   }
 
-  twice(pen, width, stroke, front = this.map.style.text) {
+  twice(pen, width, stroke, front = this.map.style.text, halo = 1.5) {
     pen.lineJoin = pen.lineCap = "round";
-    for (const [color, wide] of [[this.map.style.paper, width + 1.5], [front, width]]) {
+    for (const [color, wide] of [[this.map.style.paper, width + halo], [front, width]]) {
       pen.strokeStyle = color;
       pen.lineWidth = wide;
       stroke();

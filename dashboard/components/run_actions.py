@@ -1,5 +1,6 @@
 """What can be done with selected runs."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
@@ -14,12 +15,12 @@ from studies.export import to_csv, to_json
 MOST_OVERLAID = 500
 
 
-def export_buttons(table: pd.DataFrame, what: str = "runs") -> None:
-    """Offer a table, of runs or of trials, as CSV and JSON; the file is made when it is asked for."""
+def export_buttons(table: Callable[[], pd.DataFrame], n_rows: int, what: str = "runs") -> None:
+    """Offer a table as CSV and JSON; table and file are made when they are asked for."""
     for name, make, mime in (("CSV", to_csv, "text/csv"), ("JSON", to_json, "application/json")):
         st.download_button(
-            f"{name} ({len(table):,})",
-            data=lambda make=make: make(table),
+            f"{name} ({n_rows:,})",
+            data=lambda make=make: make(table()),
             file_name=f"brink_{what}.{name.lower()}",
             mime=mime,
             on_click="ignore",

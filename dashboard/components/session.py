@@ -1,5 +1,7 @@
 """What every page needs: the store, and texts that are shown as they are."""
 
+import itertools
+
 import streamlit as st
 
 from engine import BrinkError
@@ -11,6 +13,24 @@ _MARKUP = str.maketrans({character: "\\" + character for character in "\\`*_{}[]
 def literal(text: str) -> str:
     """Return text so that Markdown shows it as it is."""
     return text.translate(_MARKUP).replace("\n", " ")
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """Return the first that is free of a name, "name 2", "name 3" ..."""
+    return name if name not in taken else next(new for n in itertools.count(2) if (new := f"{name} {n}") not in taken)
+
+
+def keep_state(keys: list[str]) -> None:
+    """Give widgets back what Streamlit forgot because they were not drawn in the run before.
+
+    Those that were drawn are left alone: setting their state would overwrite what somebody is typing.
+    """
+    kept = st.session_state.setdefault("kept_state", {})
+    for key in keys:
+        if key in st.session_state:
+            kept[key] = st.session_state[key]
+        elif key in kept:
+            st.session_state[key] = kept[key]
 
 
 @st.cache_resource(show_spinner=False)

@@ -1,17 +1,16 @@
 """Making a study: a form that turns into a `Search`; what is wrong is said before anything is trained."""
 
-import itertools
 import json
 
 import pandas as pd
 import streamlit as st
 
-from dashboard.components.session import literal, the_store
+from dashboard.components.session import free_name, keep_state, literal, the_store
 from engine import FIELDS, TASKS, BrinkError, RunConfig
 from studies.errors import PlanError
 from studies.jobs import launch
 from studies.objectives import OBJECTIVES
-from studies.plans import parse_values, spell_value, spell_values
+from studies.plans import parse_fixed, parse_values, spell_fixed, spell_value, spell_values
 from studies.search import PRUNERS, SAMPLERS, TEMPLATES, Choices, Range, Search, is_installed, template
 
 COLUMNS = {
@@ -60,7 +59,7 @@ def set_form(search: Search) -> None:
     first, second = (*search.objectives, NONE)[:2]
     values = {
         "name": _free_name(search.name),
-        "fixed": "\n".join(f"{name} = {spell_value(value)}" for name, value in search.fixed.items()),
+        "fixed": spell_fixed(search.fixed),
         "first": first,
         "second": second,
         "sampler": search.sampler,
@@ -96,24 +95,8 @@ def _from_task() -> None:
     if task:
         searched = set(st.session_state["study_rows"]["setting"])
         settings = {"task": task} | TASKS[task].starting_point
-        lines = [f"{name} = {spell_value(value)}" for name, value in settings.items() if name not in searched]
-        st.session_state["study_fixed"] = "\n".join(lines)
-
-
-def _fixed(text: str) -> dict:
-    """Return settings that are typed as name = value, one a line."""
-    settings = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
-        name, equals, value = (part.strip() for part in line.partition("="))
-        if not equals:
-            raise PlanError(f"fixed settings: expected name = value on each line, found {line!r}")
-        if name in settings:
-            raise PlanError(f"fixed settings: expected {name} once, found it twice")
-        values = parse_values(name, value)
-        if len(values) != 1:
-            raise PlanError(f"fixed settings: expected one value of {name}, found {len(values)}; search it instead")
-        settings[name] = values[0]
-    return settings
+        kept = {name: value for name, value in settings.items() if name not in searched}
+        st.session_state["study_fixed"] = spell_fixed(kept)
 
 
 def _space(rows: pd.DataFrame) -> dict:
@@ -150,7 +133,7 @@ def _search() -> tuple[Search | None, str]:
         objectives = [state["first"]] + ([] if state["second"] == NONE else [state["second"]])
         search = Search(
             name=state["name"].strip(),
-            fixed=_fixed(state["fixed"]),
+            fixed=parse_fixed(state["fixed"]),
             space=_space(st.session_state["study_rows"]),
             objectives=objectives,
             sampler=state["sampler"],
@@ -182,10 +165,9 @@ def _start() -> None:
 
 def study_form() -> None:
     """Draw the form and its button."""
+    keep_state([f"study_{name}" for name in KEYS])
     if "study_name" not in st.session_state:
         set_form(template("quick_look"))
-    for name in KEYS:  # Streamlit forgets the state of widgets that are not drawn, unless it is set again
-        st.session_state[f"study_{name}"] = st.session_state[f"study_{name}"]
     titles = {name: parts["name"] for name, parts in TEMPLATES.items()}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
@@ -273,9 +255,7 @@ def _sources() -> list[str]:
 
 
 def _free_name(name: str) -> str:
-    """Return the first that is free of a name, "name 2", "name 3" ..."""
-    taken = {study.name for study in the_store().studies()}
-    return name if name not in taken else next(new for n in itertools.count(2) if (new := f"{name} {n}") not in taken)
+    return free_name(name, {study.name for study in the_store().studies()})
 
 
 def _rename(name: str) -> None:

@@ -284,7 +284,7 @@ def _trials(study: Study, table: pd.DataFrame, objective: str) -> None:
         alt=f"table of {len(shown)} trials",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
-        export_buttons(table.drop(columns=["selected", "chunk"], errors="ignore"), "trials")
+        export_buttons(partial(table.drop, columns=["selected", "chunk"], errors="ignore"), len(table), "trials")
         if shown_trial(table) is None:
             st.caption("Select a row to look closer at its run.")
     trial_section(study, table)

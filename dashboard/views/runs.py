@@ -23,7 +23,7 @@ picked = shown[shown["id"].isin(chosen)]
 with st.container(horizontal=True, vertical_alignment="center"):
     what = f"{len(picked):,} of {len(shown):,} selected" if len(picked) else f"{len(shown):,} of {len(table):,} runs shown"
     st.markdown(what, width="content")
-    export_buttons(picked if len(picked) else shown)
+    export_buttons(lambda: picked if len(picked) else shown, len(picked) or len(shown))
     if len(picked) and st.button("Delete …", key="delete"):
         delete_dialog(list(picked["id"]))
 if len(picked):

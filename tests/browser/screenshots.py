@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
@@ -12,8 +13,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from conftest import Server, idle
 from find import OPTIONS, browser_path
 
-from studies import Plan, open_store
+from studies import Plan, Store, open_store
 from studies.jobs import run_job
+from studies.maps import TEMPLATES, Map
 from studies.search import template
 
 FOLDER = Path(__file__).parents[2] / "dashboard" / "screenshots"
@@ -24,10 +26,13 @@ PLANS = {
     "Remember 100 steps": Plan.of("long_memory", seed=1),
 }
 
+WINDOWS = (((24, 56), (166, 198)), ((0, 32), (20, 52)), ((0, 32), (48, 80)))
+"""Cells across and up into which the pictures zoom, one after the other: the upper edge, bands within bands."""
+
 
 def whole(page: Page, name: str) -> None:
     """Save the page from top to bottom."""
-    expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
+    expect(page.locator("[data-testid=stVegaLiteChart], .st-key-map_plane canvas").first).to_be_visible()
     for _ in range(2):  # charts may grow once there is room
         height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
         page.set_viewport_size({"width": page.viewport_size["width"], "height": height})
@@ -45,6 +50,24 @@ def part(page: Page, first: str, last: str, name: str) -> None:
     page.screenshot(path=FOLDER / f"{name}.png", clip=clip)
 
 
+def train_maps(store: Store) -> list[str]:
+    """Train a large map of the classic exercise, and one map after the other into its edge; return their ids."""
+    large = Map(**TEMPLATES["classic"] | {"size": 256, "fixed": {"n_iterations": 1000}})
+    map_ids = [store.add_map(large)]
+    run_job(store, store.map_record(map_ids[0]).job.id)
+    for window in WINDOWS:
+        parent = store.map_record(map_ids[-1])
+        part = replace(parent.map.zoomed(f"{large.name} · zoom {len(map_ids)}", *window), size=128)
+        map_ids.append(store.add_map(part, parent.id))
+        run_job(store, store.map_record(map_ids[-1]).job.id)
+    return map_ids
+
+
+def plane(page: Page, name: str) -> None:
+    """Save the plane alone."""
+    page.locator(".st-key-map_plane").screenshot(path=FOLDER / f"{name}.png")
+
+
 def main() -> None:
     """Fill a store, start the server, and take every picture."""
     FOLDER.mkdir(exist_ok=True)
@@ -57,6 +80,7 @@ def main() -> None:
             run_job(store, jobs[name])
         study = store.add_study(template("quick_look", sampler="tpe", n_trials=96))
         run_job(store, store.study(study).job.id)
+        maps = train_maps(store)
         server.start()
         browser = playwright.chromium.launch(executable_path=browser_path(), args=OPTIONS)
 
@@ -83,6 +107,13 @@ def main() -> None:
             page.mouse.click(box["x"] + 15, box["y"] + 55 + 35 * row)
             idle(page)
         whole(page, "runs")
+        page = open_page(f"/map?map={maps[0]}", height=1000)
+        expect(page.get_by_text("of the plane learns")).to_be_visible()
+        whole(page, "map")
+        for number, map_id in enumerate(maps[1:], start=1):
+            page = open_page(f"/map?map={map_id}", width=900, height=1000)
+            expect(page.get_by_text("of the plane learns")).to_be_visible()
+            plane(page, f"zoom_{number}")
         browser.close()
         server.kill()
     print(f"pictures in {FOLDER}")

@@ -14,7 +14,8 @@ from playwright.sync_api import expect
 SCRIPT = """
 import numpy as np
 import streamlit as st
-from dashboard.components.map_canvas import Facet, Mark, axis_of, map_canvas, outcome_legend
+from dashboard.charts.maps import Facet, Mark, axis_of, outcome_legend
+from dashboard.components.map_canvas import map_canvas
 
 NAMES = ["solved", "learning", "overflow"]
 

@@ -229,7 +229,7 @@ def test_some_unknown_cells_lower_the_dimension_by_about_a_hundredth():
     [
         (np.ones((100, 100)), None, "No edge"),
         (np.zeros((100, 100)), None, "No edge"),
-        (np.eye(100), np.eye(100), "No edge"),
+        (np.eye(100), np.eye(100), "Only 1% of the cells are known"),
         (np.ones((63, 900)), None, "The map has 63 cells along its shorter side; a dimension needs at least 64."),
         (np.ones((1, 1)), None, "The map has 1 cells"),
         (np.zeros((0, 5)), None, "The map has 0 cells"),

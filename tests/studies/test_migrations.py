@@ -20,6 +20,7 @@ from studies import Plan, driver, open_store
 from studies.analysis import trials_table
 from studies.export import read_csv, read_json, to_csv, to_json
 from studies.jobs import run_job
+from studies.maps import Axis, Map
 from studies.search import Choices, Range, Search
 from studies.store_runs import COLUMNS, pack_array
 from studies.verify import verify
@@ -376,3 +377,45 @@ def test_going_back_to_the_third_version_stops_paused_jobs_and_takes_imported_st
     migrate(store.engine, command.downgrade, "0003")
     assert sql(store, "SELECT id, status FROM lab_job") == [(kept, "stopped")]
     assert sql(store, "SELECT count(*) FROM lab_study WHERE id = ?", gone) == [(0,)]
+
+
+@pytest.fixture
+def fifth(store):
+    """A store with a job of a plan, a study and two maps, one of them of the other's cells."""
+    run_job(store, store.add_job(Plan.of(n_iterations=2, seed=[1, 2])), 1)
+    made = Search(name="kept", space={"bias": Choices([True, False])}, fixed={"n_iterations": 2}, n_trials=2)
+    run_job(store, store.study(store.add_study(made)).job.id, 1)
+    axes = {"x": Axis("weight_init_std", 0.01, 100, log=True), "y": Axis("activation", values=("tanh", "relu"))}
+    plane = Map(name="gone", **axes, size=4, fixed={"n_iterations": 2})
+    run_job(store, store.map_record(store.add_map(plane)).job.id, 1)
+    store.add_map(plane.zoomed("gone too", (0, 2), (0, 2)), "gone")
+    return store
+
+
+def test_going_back_to_the_fourth_version_takes_maps_and_their_jobs_and_nothing_else(fifth, everything):
+    before = everything(fifth)
+    assert [len(before[name]) for name in ("lab_map", "lab_map_block", "lab_job")] == [2, 2, 4]
+    kept = [job.id for kind in ("plan", "search") for job in fifth.jobs(kind=kind)]
+    migrate(fifth.engine, command.downgrade, "0004")
+    fourth = everything(fifth)
+    expected = {name: rows for name, rows in before.items() if name not in ("lab_map", "lab_map_block")}
+    expected["lab_job"] = [row for row in before["lab_job"] if any(job_id in row for job_id in kept)]
+    assert fourth == expected | {"lab_alembic_version": ["('0004',)"]}
+    assert [len(fourth[name]) for name in ("lab_job", "lab_run", "lab_trial")] == [2, 4, 2]
+    again = open_store(fifth.url)
+    assert everything(again) == expected | {"lab_map": [], "lab_map_block": []}
+    assert again.maps() == []
+    assert sorted(job.id for kind in ("plan", "search", "map") for job in again.jobs(kind=kind)) == sorted(kept)
+    migrate(again.engine, command.downgrade, "0004")
+    assert everything(again) == fourth
+
+
+def test_maps_can_be_made_and_trained_in_a_store_that_was_taken_back_and_forth(fifth):
+    migrate(fifth.engine, command.downgrade, "0004")
+    store = open_store(fifth.url)
+    axes = {"x": Axis("weight_init_std", 0.01, 100, log=True), "y": Axis("learning_rate", 0.01, 1)}
+    job_id = store.map_record(store.add_map(Map(name="gone", **axes, size=2, fixed={"n_iterations": 2}))).job.id
+    assert run_job(store, job_id, 1) == "finished"
+    assert store.map_record("gone").n_done == 4
+    store.delete_job(job_id)
+    assert store.maps() == []
