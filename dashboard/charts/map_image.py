@@ -220,7 +220,7 @@ def _plane(facet: Facet, frame: Frame, colors: Sequence[str], theme: Theme, name
         path = edge_path(facet.region, np.asarray(facet.colors) > 0, frame.cell)
         cells.append(_tag("defs", _tag("path", id=name, d=path, fill="none", stroke_linecap="round")))
         line = min(max(min(frame.cell) / 4, 0.5), 1.25)  # thinner where it would hide the cells
-        for color, wide in ((theme.paper, 2 * line), (theme.text, line)):
+        for color, wide in ((theme.paper, 2.2 * line), (theme.text, line)):
             cells.append(_tag("use", **{"xlink:href": f"#{name}"}, stroke=color, stroke_width=wide))
     border = _tag("rect", x=-0.5, y=-0.5, width=frame.width + 1, height=frame.height + 1, fill="none", stroke=theme.line)
     head = _text(_cut(facet.title, frame.width, 13), 0, -9, fill=theme.text, font_size=13, font_weight="bold")

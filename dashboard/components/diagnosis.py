@@ -29,10 +29,8 @@ def advice_lines(run: dict, train: Callable[[RunConfig], None] | None) -> None:
     """Say what probably made a run end as it did, and offer what to try; without `train` only in words."""
     config, found = config_of(run), _advice(run["id"], run["iterations"], run)
     st.markdown(f"**Why:** {literal(found.cause)}")
-    if run["overflow_count"] and seconds_to_explain(run) < AT_ONCE_SECONDS:
-        box = _black_box(run["id"], run["overflow_iteration"], run)
-        if box:
-            st.markdown(f"**First:** {literal(box.sentence)}")
+    if box := black_box_at_once(run):
+        st.markdown(f"**First:** {literal(box.sentence)}")
     if not found.tries:
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -51,6 +49,13 @@ def advice_lines(run: dict, train: Callable[[RunConfig], None] | None) -> None:
 @st.cache_resource(show_spinner=False, max_entries=200)
 def _advice(run_id: str, iterations: int, _run: dict) -> Advice:
     return advice(_run)
+
+
+def black_box_at_once(run: dict) -> BlackBox | None:
+    """Return the black box of a run that overflowed, if nobody has to wait for it."""
+    if not run["overflow_count"] or seconds_to_explain(run) > AT_ONCE_SECONDS:
+        return None
+    return _black_box(run["id"], run["overflow_iteration"], run)
 
 
 @st.cache_resource(show_spinner=False, max_entries=200)

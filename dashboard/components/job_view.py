@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard.components.diagnosis import advice_lines, diagnosis_section
 from dashboard.components.results import color_choice, curve_charts, labelled, outcome_counts, run_details
 from dashboard.components.session import literal, the_store
-from engine import FIELDS, RunConfig
+from engine import FIELDS, BrinkError, RunConfig
 from studies import PRESETS, Job, JobError, Plan
 from studies.jobs import resume
 from studies.plans import describe, preset_of, spell_values
@@ -67,8 +67,7 @@ def status_line(job: Job) -> None:
             stopping = job.status == "stopping"
             st.button("Stop", key="stop", on_click=the_store().request_stop, args=(job.id,), disabled=stopping)
         else:
-            st.warning(STATUS[job.status] + (f" {literal(job.error)}" if job.error else ""))
-            st.button("Resume", key="resume", type="primary", on_click=_resume, args=(job.id,))
+            idle_line(job, STATUS)
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
@@ -77,8 +76,14 @@ def _saved_curves(url: str, runs: tuple[tuple[str, int], ...]) -> pd.DataFrame:
     return the_store().curves([run_id for run_id, _ in runs])
 
 
+def idle_line(job: Job, words: dict[str, str]) -> None:
+    """Say why nobody works on a job that is not at its end, and offer to go on."""
+    st.warning(words[job.status] + (f" {literal(job.error)}" if job.error else ""))
+    st.button("Resume", key="resume", type="primary", on_click=_resume, args=(job.id,))
+
+
 def _resume(job_id: str) -> None:
-    with contextlib.suppress(JobError):  # another tab was faster, or the job is gone: the page will show it
+    with contextlib.suppress(BrinkError):  # another tab was faster, or the job is gone: the page will show it
         resume(the_store(), job_id)
 
 

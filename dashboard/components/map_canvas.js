@@ -437,7 +437,7 @@ class Plane {
     }
     const cell = Math.min(this.area.width / this.map.data.nx, this.area.height / this.map.data.ny);
     const width = clamp(cell / 4, 0.5, 1.25); // thinner where it would hide the cells
-    this.twice(pen, width, () => pen.stroke(path), this.map.style.text, width);
+    this.twice(pen, width, () => pen.stroke(path), this.map.style.text, 1.2 * width);
   }
 
   twice(pen, width, stroke, front = this.map.style.text, halo = 1.5) {

@@ -4,13 +4,13 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.charts.curves import READING, curve_chart
-from dashboard.components.diagnosis import advice_lines, black_box_panel
+from dashboard.components.diagnosis import advice_lines, black_box_at_once, black_box_panel
 from dashboard.components.map_data import drawn_axis, facet_title, label_of, moves_of
 from dashboard.components.results import event_sentence, outcome_badge, run_details
 from dashboard.components.session import literal, the_store
-from engine import OUTCOMES, TASKS, ConfigError, RunConfig
+from engine import OUTCOMES, TASKS, RunConfig
 from studies import Plan
-from studies.diagnosis import explain_overflow, seconds_alone, seconds_to_explain
+from studies.diagnosis import seconds_alone
 from studies.edges import sentence
 from studies.jobs import start
 from studies.maps import GOOD, Map
@@ -19,7 +19,7 @@ from studies.store_runs import long_curves
 from studies.verify import train_again
 
 MOST_SECONDS = 5.0
-"""What takes longer is asked for (a run), or left to the page of experiments (a black box)."""
+"""A run that takes longer is trained again only if somebody asks for it."""
 
 
 def shown_cell(record: MapRecord) -> tuple[int, int, int] | None:
@@ -65,7 +65,8 @@ def cell_section(record: MapRecord, cells, place: tuple[int, int, int]) -> None:
         if outcome in GOOD:
             _moves(record.map, cells, place)
         advice_lines(run, lambda changed: _train(Plan.of_config(changed)))
-        _black_box(run)
+        if box := black_box_at_once(run):
+            black_box_panel(box)
         if st.button("Train it as an experiment, with diagnosis", key="cell_experiment", icon=":material/experiment:"):
             _train(Plan.of_config(config))
         with st.expander("Numbers and worked examples"):
@@ -118,17 +119,3 @@ def _moves(made: Map, cells, place: tuple[int, int, int]) -> None:
     """Say how far the edge is."""
     if moves := moves_of(made, cells, place):
         st.markdown("\n".join(f"- {literal(sentence(move))}" for move in moves))
-
-
-def _black_box(run: dict) -> None:
-    """Show what happened first in a run that overflowed."""
-    if run["overflow_count"] and seconds_to_explain(run) < MOST_SECONDS and (box := _box(run["id"], run)):
-        black_box_panel(box)
-
-
-@st.cache_resource(show_spinner="Looking for what happened first …", max_entries=100)
-def _box(run_id: str, _run: dict):
-    try:
-        return explain_overflow(_run)
-    except ConfigError:
-        return None

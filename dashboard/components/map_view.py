@@ -10,6 +10,7 @@ import numpy as np
 import streamlit as st
 
 from dashboard.charts.map_image import map_png, map_svg
+from dashboard.components.job_view import idle_line
 from dashboard.components.map_canvas import map_canvas
 from dashboard.components.map_cell import cell_section, shown_cell, values_of
 from dashboard.components.map_data import (
@@ -26,7 +27,7 @@ from dashboard.components.run_actions import export_buttons
 from dashboard.components.session import free_name, literal, the_store
 from engine import BrinkError
 from studies import JobError
-from studies.jobs import launch, resume
+from studies.jobs import launch
 from studies.maps import LARGEST, Map, cells_table, share_good
 from studies.plans import describe
 from studies.store_maps import MapRecord
@@ -115,18 +116,12 @@ def _status(record: MapRecord) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center", key="status"):
         if not job.is_live:
-            st.warning(STATUS[job.status] + (f" {literal(job.error)}" if job.error else ""))
-            st.button("Resume", key="resume", type="primary", on_click=_resume, args=(job.id,))
+            idle_line(job, STATUS)
             return
         speed = f", {job.runs_per_second:,.0f} runs/s, {job.seconds_left:.0f} s left" if job.rate else ""
         st.progress(min(1.0, job.progress), f"{STATUS[job.status]} {record.n_done:,} of {job.n_runs:,} runs{speed}")
         stopping = job.status == "stopping"
         st.button("Stop", key="stop", on_click=the_store().request_stop, args=(job.id,), disabled=stopping)
-
-
-def _resume(job_id: str) -> None:
-    with contextlib.suppress(BrinkError):  # another tab was faster, or the map is gone: the page will show it
-        resume(the_store(), job_id)
 
 
 def _short_name(by: str) -> str:

@@ -1,11 +1,11 @@
 """What people can do with a study: stop, pause and resume it, give it trials, workers, another name; delete it."""
 
-import contextlib
 import json
 from collections.abc import Callable
 
 import streamlit as st
 
+from dashboard.components.job_view import idle_line
 from dashboard.components.session import literal, the_store
 from dashboard.components.study_data import best_trial, label_of, speed_of, trials_of
 from engine import BrinkError
@@ -34,8 +34,7 @@ def status_line(study: Study) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center", key="status"):
         if not job.is_live:
-            st.warning(STATUS[job.status] + (f" {literal(job.error)}" if job.error else ""))
-            st.button("Resume", key="resume", type="primary", on_click=_resume, args=(job.id,))
+            idle_line(job, STATUS)
             return
         speed, left = speed_of(study), job.seconds_left
         parts = [f"{study.n_done:,} trials" if study.search.seconds else f"{study.n_done:,} of {study.n_trials:,} trials"]
@@ -49,11 +48,6 @@ def status_line(study: Study) -> None:
             unable = job.status != "running"
             st.button("Pause", key="pause", on_click=store.request_pause, args=(job.id,), disabled=unable)
         st.button("Stop", key="stop", on_click=store.request_stop, args=(job.id,), disabled=job.status == "stopping")
-
-
-def _resume(job_id: str) -> None:
-    with contextlib.suppress(BrinkError):  # another tab was faster, or the study is gone: the page will show it
-        resume(the_store(), job_id)
 
 
 def _act(act, *arguments) -> None:
