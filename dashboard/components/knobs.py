@@ -151,7 +151,7 @@ def _counts(plan: Plan) -> str:
 
 def start_bar(train: Callable[[Plan], None]) -> None:
     """Draw the presets and the button that hands what the knobs say to `train`."""
-    keep_state([_key(name) for name in KNOBS])
+    keep_state(list(map(_key, KNOBS)))
     if _key(FIRST[0]) not in st.session_state:
         set_knobs({})
     _choices("loss")  # takes away what does not suit, before anything is drawn
@@ -198,6 +198,7 @@ def knobs() -> None:
 
 
 def _train(train: Callable[[Plan], None]) -> None:
+    keep_state(list(map(_key, KNOBS)))
     plan, _ = _plan()  # not the plan of the last drawing: typing and clicking may arrive together
     if plan:
         train(plan)

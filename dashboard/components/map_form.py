@@ -100,7 +100,12 @@ def _map() -> tuple[Map | None, str]:
     return made, ""
 
 
+def _keep() -> None:
+    keep_state([f"map_{name}" for name in KEYS])
+
+
 def _start() -> None:
+    _keep()
     made, _ = _map()
     if made:
         train_map(made)
@@ -108,7 +113,7 @@ def _start() -> None:
 
 def map_form() -> None:
     """Draw the form and its button."""
-    keep_state([f"map_{name}" for name in KEYS])
+    _keep()
     if "map_name" not in st.session_state:
         set_map_form(Map(**TEMPLATES["classic"]))
     titles = {name: parts["name"] for name, parts in TEMPLATES.items()}

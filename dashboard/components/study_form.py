@@ -150,7 +150,12 @@ def _search() -> tuple[Search | None, str]:
     return search, ""
 
 
+def _keep() -> None:
+    keep_state([f"study_{name}" for name in KEYS])
+
+
 def _start() -> None:
+    _keep()
     search, problem = _search()
     try:
         if search is None:
@@ -165,7 +170,7 @@ def _start() -> None:
 
 def study_form() -> None:
     """Draw the form and its button."""
-    keep_state([f"study_{name}" for name in KEYS])
+    _keep()
     if "study_name" not in st.session_state:
         set_form(template("quick_look"))
     titles = {name: parts["name"] for name, parts in TEMPLATES.items()}

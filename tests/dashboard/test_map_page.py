@@ -265,6 +265,17 @@ def test_a_map_is_started_as_the_form_and_its_json_say(page, empty_url, launched
     assert "The first cells appear in a moment." in texts(test)
 
 
+def test_fields_that_are_not_drawn_keep_their_values_and_do_not_hinder_the_start(page, empty_url, launched):
+    test = typed(page(empty_url), x_low="0.5", facet="activation", facet_values="tanh, relu", fixed="n_iterations = 7", size=4)
+    test.selectbox(key="map_facet").select("none").run()
+    test.selectbox(key="map_x_setting").select("optimizer").run()
+    test.run()  # by now what was typed would be forgotten
+    test.button(key="map_start").click().run()
+    assert not test.exception
+    (record,) = open_store(empty_url).maps()
+    assert (record.map.x.setting, record.map.facet, len(launched)) == ("optimizer", "", 1)
+
+
 def test_an_offer_is_trained_at_once_under_a_name_that_is_free(page, empty_url, launched):
     store = open_store(empty_url)
     store.add_map(plane("Where relu overflows"))

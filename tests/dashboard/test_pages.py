@@ -52,6 +52,18 @@ def test_a_filled_store_shows_no_error(app, filled_url, page):
     assert test.get("vega_lite_chart") or test.dataframe
 
 
+def test_a_knob_that_means_nothing_any_more_does_not_hinder_the_training(app, empty_url, monkeypatch):
+    launched = []
+    monkeypatch.setattr("studies.jobs.launch", lambda store, job_id: launched.append(job_id))
+    test = app(empty_url)
+    next(group for group in test.button_group if group.key == "knob_cell").set_value(["lstm"]).run()
+    test.run()  # by now the activation would be forgotten
+    test.button(key="train").click().run()
+    assert not test.exception
+    (job,) = open_store(empty_url).jobs()
+    assert (job.plan.axes["cell"], "activation" in job.plan.axes, launched) == (["lstm"], False, [job.id])
+
+
 def test_the_newest_experiment_is_shown_with_its_outcome_and_reason(app, filled_url):
     written = texts(app(filled_url))
     assert "far above a constant answer" in written
