@@ -6,6 +6,7 @@ PAGES = {
     "experiment": st.Page("views/experiment.py", title="Experiment", icon=":material/experiment:", default=True),
     "studies": st.Page("views/studies.py", title="Studies", icon=":material/travel_explore:"),
     "map": st.Page("views/map.py", title="Map", icon=":material/map:"),
+    "compare": st.Page("views/compare.py", title="Compare", icon=":material/compare_arrows:"),
     "runs": st.Page("views/runs.py", title="Runs", icon=":material/table_rows:"),
 }
 

@@ -15,8 +15,9 @@ from engine import FIELDS, BrinkError, ConfigError
 from studies import cli_maps, cli_studies
 from studies.cli_maps import print_map
 from studies.cli_studies import check_workers, find_job, parse_settings, print_trials, show, work
-from studies.errors import PlanError
-from studies.export import plain, to_csv, to_json
+from studies.errors import PlanError, StoreError
+from studies.export import FORMATS, Origin, curves_to_csv, plain
+from studies.export import export as exported
 from studies.jobs import n_cores
 from studies.maps import cells_table
 from studies.plans import PRESETS, Plan, describe, parse_values, spell_value
@@ -82,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"exit code: 0 identical, {DIFFERENT} different, 1 no such run",
     )
     again.add_argument("run", help=f"its id, or the first {SHORTEST_ID} or more characters of it")
+    script = commands.add_parser(
+        "script", parents=[store], help="write a saved run as a script that trains it again with nothing but NumPy"
+    )
+    script.add_argument("run", help=f"its id, or the first {SHORTEST_ID} or more characters of it")
+    script.add_argument("--output", "-o", metavar="FILE", help="default: standard output")
     explain = commands.add_parser(
         "explain",
         parents=[store],
@@ -95,7 +101,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--job", help="only the runs of this job")
     export.add_argument("--study", help="the trials of this study, by its id or name")
     export.add_argument("--map", help="the trained runs of this map, by its id or name")
-    export.add_argument("--format", choices=("csv", "json"), help="default: by the file's ending, else csv")
+    export.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="default: by the file's ending, else csv; csv, json, parquet and xlsx lose nothing; md has all columns, tex mean "
+        "and spread over seeds for booktabs",
+    )
+    export.add_argument(
+        "--curves", action="store_true", help="with the runs' curves; beside a CSV file as a second one, ..._curves.csv"
+    )
     export.add_argument("--output", "-o", metavar="FILE", help="default: standard output")
     return parser
 
@@ -225,6 +239,22 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0 if verdict.identical else DIFFERENT
 
 
+def _script(arguments: argparse.Namespace) -> int:
+    from studies.script import numpy_script
+
+    store = open_store(arguments.store)
+    text = numpy_script(store.run(store.find_run(arguments.run)))
+    if not arguments.output:
+        print(text, end="")
+        return 0
+    try:
+        Path(arguments.output).write_text(text, "utf-8")
+    except OSError as error:
+        raise StoreError(f"expected a file that can be written, found {error}") from None
+    print(f"run it with: python {arguments.output}", file=sys.stderr)
+    return 0
+
+
 def _explain(arguments: argparse.Namespace) -> int:
     from studies.diagnosis import advice, as_dict, explain_overflow, trail_table  # loads pandas
 
@@ -262,35 +292,58 @@ def _explain(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _table(store: Store, arguments: argparse.Namespace) -> "pd.DataFrame":
+def _table(store: Store, arguments: argparse.Namespace) -> tuple["pd.DataFrame", Origin, dict[str, str]]:
+    """Return the table that is asked for, where it comes from, and whether its objectives are minimized or maximized."""
     if arguments.study:
         from studies.analysis import trials_table
 
-        return trials_table(store, store.study(arguments.study))
+        study = store.study(arguments.study)
+        directions = {name: study.search.direction(name) for name in study.search.objectives}
+        return trials_table(store, study), Origin.of_study(study), directions
     if arguments.map:
         record = store.map_record(arguments.map)
-        return cells_table(record.map, store.cells(record.id))
-    if arguments.job:
-        store.job(arguments.job)
-    return store.runs(arguments.job)
+        return cells_table(record.map, store.cells(record.id)), Origin.of_map(record), {}
+    name = store.job(arguments.job).name if arguments.job else ""
+    return store.runs(arguments.job), Origin("runs", name, filter=f"job {arguments.job}" if arguments.job else ""), {}
 
 
-def _export(arguments: argparse.Namespace) -> int:
+def _check_export(arguments: argparse.Namespace, kind: str) -> None:
+    """Refuse what does not go together."""
     given = [f"--{name}" for name in ("job", "study", "map") if getattr(arguments, name)]
     if len(given) > 1:
         raise PlanError(f"expected --job, --study or --map, found {' and '.join(given)}")
-    table = _table(open_store(arguments.store), arguments)
-    by_ending = "json" if (arguments.output or "").endswith(".json") else "csv"
-    data = {"csv": to_csv, "json": to_json}[arguments.format or by_ending](table)
-    if arguments.output:
-        try:
-            Path(arguments.output).write_bytes(data)
-        except OSError as error:
-            print(f"error: expected a file that can be written, found {error}", file=sys.stderr)
-            return 1
-        print(f"{len(table)} {'trials' if arguments.study else 'runs'} written to {arguments.output}", file=sys.stderr)
-    else:
-        sys.stdout.buffer.write(data + b"\n" * (not data.endswith(b"\n")))
+    if arguments.curves and (arguments.study or arguments.map):
+        raise PlanError(f"expected runs, all or with --job, beside --curves, found {given[0]}")
+    if arguments.curves and kind == "csv" and not arguments.output:
+        raise PlanError("expected --output beside --curves and csv, which make two files, found none")
+    if not arguments.output and FORMATS[kind].is_binary and sys.stdout.isatty():
+        raise PlanError(f"expected --output for {FORMATS[kind].title}, which a terminal cannot show, found none")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    ending = Path(arguments.output or "").suffix.removeprefix(".").lower()
+    kind = arguments.format or (ending if ending in FORMATS else "csv")
+    _check_export(arguments, kind)
+    store = open_store(arguments.store)
+    table, origin, directions = _table(store, arguments)
+    curves = store.curves(table["id"]) if arguments.curves else None
+    beside = curves is not None and kind == "csv"
+    data = exported(kind, table, origin, None if beside else curves, directions)
+    if not arguments.output:
+        sys.stdout.buffer.write(data)
+        return 0
+    files = {Path(arguments.output): data}
+    if beside:
+        path = Path(arguments.output)
+        files[path.with_name(f"{path.stem}_curves.csv")] = curves_to_csv(curves, origin.of(table))
+    try:
+        for path, content in files.items():
+            path.write_bytes(content)
+    except OSError as error:
+        print(f"error: expected a file that can be written, found {error}", file=sys.stderr)
+        return 1
+    what = "trials" if arguments.study else "runs"
+    print(f"{len(table)} {what} written to {' and '.join(map(str, files))}", file=sys.stderr)
     return 0
 
 
@@ -300,6 +353,7 @@ COMMANDS = {
     "list": _list,
     "resume": _resume,
     "verify": _verify,
+    "script": _script,
     "explain": _explain,
     "export": _export,
     **cli_studies.COMMANDS,

@@ -5,6 +5,7 @@ BrinkError
 ├── PlanError           a list of runs that makes no sense (too many, empty, unknown preset)
 │   └── NameTakenError  another study or map has that name
 ├── StoreError          the store cannot be opened, read or written
+├── ExportError         a table that a kind of file cannot hold
 └── JobError            a job does not exist or is not in the state asked for
 """
 

@@ -27,6 +27,7 @@ from dashboard.components.run_actions import export_buttons
 from dashboard.components.session import free_name, literal, the_store
 from engine import BrinkError
 from studies import JobError
+from studies.export import Origin
 from studies.jobs import launch
 from studies.maps import LARGEST, Map, cells_table, share_good
 from studies.plans import describe
@@ -163,7 +164,8 @@ def _export(record: MapRecord, cells: np.ndarray, draw: Callable[[], str]) -> No
             st.download_button(f"Picture as {name}", make, file, mime, on_click="ignore", key=f"picture_{name}")
     st.caption("All trained cells as a table, one row for each run:")
     with st.container(horizontal=True):
-        export_buttons(partial(cells_table, record.map, cells), record.n_done, "map")
+        table = partial(cells_table, record.map, cells)
+        export_buttons(table, record.n_done, "map", Origin.of_map(record), folded=False)
 
 
 def summary(made: Map) -> str:

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -11,7 +12,9 @@ from dashboard.charts.outcomes import LOOKS, word
 from dashboard.components.diagnosis import advice_lines
 from dashboard.components.session import literal
 from engine import FIELDS, TASKS, RunConfig
+from studies.export_tables import file_name
 from studies.plans import describe
+from studies.script import numpy_script
 from studies.verify import verify
 
 TITLES = {"loss": "loss", "accuracy": "answers right", "gradient_norm": "gradient norm"}
@@ -174,9 +177,23 @@ def run_details(run: dict, judged: bool = True, train: Callable[[RunConfig], Non
     _verification(run)
 
 
+def _script(run: dict) -> bytes:
+    return numpy_script(run).encode()
+
+
 def _verification(run: dict) -> None:
-    """Let people train the run again and see whether the bits are the same."""
+    """Let people train the run again and see whether the bits are the same, here or with NumPy alone."""
     with st.container(horizontal=True, vertical_alignment="center"):
+        st.download_button(
+            "As a NumPy script",
+            partial(_script, run),
+            file_name("run", run["id"][:6], "py"),
+            "text/x-python",
+            on_click="ignore",
+            key=f"script_{run['id']}",
+            icon=":material/code:",
+            help="A file of some hundred lines that trains this run with nothing but NumPy and compares the loss curve.",
+        )
         asked = st.button(
             "Re-run and verify",
             key=f"verify_{run['id']}",

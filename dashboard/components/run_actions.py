@@ -1,5 +1,6 @@
 """What can be done with selected runs."""
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 
@@ -10,23 +11,71 @@ from dashboard.components.diagnosis import advice_lines, diagnosis_section
 from dashboard.components.results import color_choice, common_baseline, curve_charts, labelled, outcome_counts, run_details
 from dashboard.components.session import literal, the_store
 from engine import BrinkError
-from studies.export import to_csv, to_json
+from studies.export import FORMATS, Origin, curves_to_csv, export
+from studies.export_tables import file_name
 
 MOST_OVERLAID = 500
+MOST_PRINTED, MOST_IN_SHEETS = 5000, 1000
+"""Rows that are offered for people to read; runs whose curves are offered for Excel, which takes them point by point."""
 
 
-def export_buttons(table: Callable[[], pd.DataFrame], n_rows: int, what: str = "runs") -> None:
-    """Offer a table as CSV and JSON; table and file are made when they are asked for."""
-    for name, make, mime in (("CSV", to_csv, "text/csv"), ("JSON", to_json, "application/json")):
-        st.download_button(
-            f"{name} ({n_rows:,})",
-            data=lambda make=make: make(table()),
-            file_name=f"brink_{what}.{name.lower()}",
-            mime=mime,
-            on_click="ignore",
-            key=f"export_{name}",
-            icon=":material/download:",
-        )
+def export_buttons(
+    table: Callable[[], pd.DataFrame],
+    n_rows: int,
+    what: str,
+    origin: Origin,
+    curves: Callable[[pd.Series], pd.DataFrame] | None = None,
+    directions: dict[str, str] | None = None,
+    folded: bool = True,
+    prefix: str = "export",
+) -> None:
+    """Offer a table in all formats; table and files are made when they are asked for.
+
+    Parameters
+    ----------
+    what : str
+        For the files' names.
+    curves : callable, optional
+        Returns curves of runs by their ids; without it curves are not offered.
+    directions : dict of str to str, optional
+        Whether to minimize or maximize a study's objectives.
+    folded : bool
+        Whether all but CSV and JSON are behind a button; not where the buttons are behind one already.
+    prefix : str
+        Of the buttons' keys, where a page offers several tables.
+    """
+
+    def button(kind: str, label: str, make: Callable[[], bytes], key: str, name: str = what) -> None:
+        form = FORMATS[kind]
+        file = file_name(name, origin.name, form.ending)
+        options = {"mime": form.mime, "on_click": "ignore", "key": f"{prefix}_{key}", "icon": ":material/download:"}
+        st.download_button(label, make, file, **options)
+
+    def plain_button(kind: str) -> None:
+        title = FORMATS[kind].title
+        button(kind, f"{title} ({n_rows:,})", lambda: export(kind, table(), origin, directions=directions), title)
+
+    def with_curves(kind: str) -> bytes:
+        runs = table()
+        found = curves(runs["id"])
+        return curves_to_csv(found, origin.of(runs)) if kind == "csv" else export(kind, runs, origin, found)
+
+    for kind in ("csv", "json"):
+        plain_button(kind)
+    more = st.popover("More formats", icon=":material/download:") if folded else contextlib.nullcontext()
+    with more, st.container(horizontal=True) if folded else contextlib.nullcontext():
+        for kind in ("parquet", "xlsx", "md", "tex"):
+            if n_rows <= MOST_PRINTED or FORMATS[kind].read:
+                plain_button(kind)
+    if curves is None:
+        return
+    with more:
+        asked = st.toggle("With curves", key="export_with_curves")
+    with more, st.container(horizontal=True):
+        for kind in ("csv", "json", "parquet", "xlsx") if asked else ():
+            if kind != "xlsx" or n_rows <= MOST_IN_SHEETS:
+                label = f"{FORMATS[kind].title} with curves" if kind != "csv" else "Curves alone as CSV"
+                button(kind, label, partial(with_curves, kind), f"curves_{kind}", f"{what}_curves")
 
 
 def overlay(runs: pd.DataFrame) -> None:

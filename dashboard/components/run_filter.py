@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from engine import FIELDS
+from studies.plans import spell_value
 from studies.store_runs import COLUMNS
 
 MOST_CHOICES = 60
@@ -43,6 +44,20 @@ def filtered(table: pd.DataFrame, rules: dict) -> pd.DataFrame:
             keep &= (column >= least).fillna(False).astype(bool) if least is not None else True
             keep &= (column <= most).fillna(False).astype(bool) if most is not None else True
     return table[keep]
+
+
+def in_words(rules: dict) -> str:
+    """Return rules for people: "activation is relu or tanh and seed at least 2"."""
+    words = []
+    for name, rule in rules.items():
+        if isinstance(rule, str):
+            words.append(f"{title(name)} contains {rule!r}")
+        elif isinstance(rule, list):
+            words.append(f"{title(name)} is {' or '.join(map(spell_value, rule))}")
+        else:
+            ends = [f"{side} {end}" for side, end in zip(("at least", "at most"), rule, strict=True) if end is not None]
+            words.append(f"{title(name)} {' and '.join(ends)}" if ends else "")
+    return " and ".join(filter(None, words))
 
 
 def filter_controls(table: pd.DataFrame) -> dict:

@@ -30,6 +30,7 @@ from dashboard.components.study_steer import status_line
 from dashboard.components.study_trial import shown_trial, trial_section
 from studies import JobError
 from studies.analysis import best_so_far, chunks_table, on_the_front
+from studies.export import Origin
 from studies.store_studies import Study
 
 POLL_SECONDS = 1.0
@@ -284,10 +285,18 @@ def _trials(study: Study, table: pd.DataFrame, objective: str) -> None:
         alt=f"table of {len(shown)} trials",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
-        export_buttons(partial(table.drop, columns=["selected", "chunk"], errors="ignore"), len(table), "trials")
+        _export(study, table)
         if shown_trial(table) is None:
             st.caption("Select a row to look closer at its run.")
     trial_section(study, table)
+
+
+def _export(study: Study, table: pd.DataFrame) -> None:
+    """Offer the trials of the table as files."""
+    origin = Origin.of_study(study, "selected in charts" if "selected" in table else "")
+    directions = {name: study.search.direction(name) for name in study.search.objectives}
+    trials = partial(table.drop, columns=["selected", "chunk"], errors="ignore")
+    export_buttons(trials, len(table), "trials", origin, directions=directions)
 
 
 VIEWS = {

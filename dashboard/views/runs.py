@@ -3,9 +3,10 @@
 import streamlit as st
 
 from dashboard.components.run_actions import delete_dialog, export_buttons, name_form, overlay
-from dashboard.components.run_filter import filter_controls, filtered
+from dashboard.components.run_filter import filter_controls, filtered, in_words
 from dashboard.components.run_table import run_table
 from dashboard.components.session import the_store
+from studies.export import Origin
 
 table = the_store().runs()
 st.header("Runs", anchor=False)
@@ -14,7 +15,8 @@ if table.empty:
     st.page_link("views/experiment.py", label="Go to the experiment", icon=":material/experiment:")
     st.stop()
 
-shown = filtered(table, filter_controls(table))
+rules = filter_controls(table)
+shown = filtered(table, rules)
 if shown.empty:
     st.info("No run meets these filters. Widen or remove one.")
     st.stop()
@@ -23,7 +25,9 @@ picked = shown[shown["id"].isin(chosen)]
 with st.container(horizontal=True, vertical_alignment="center"):
     what = f"{len(picked):,} of {len(shown):,} selected" if len(picked) else f"{len(shown):,} of {len(table):,} runs shown"
     st.markdown(what, width="content")
-    export_buttons(lambda: picked if len(picked) else shown, len(picked) or len(shown))
+    exported = picked if len(picked) else shown
+    words = " and ".join(filter(None, [in_words(rules), "selected by hand" if len(picked) else ""]))
+    export_buttons(lambda: exported, len(exported), "runs", Origin("runs", filter=words), the_store().curves)
     if len(picked) and st.button("Delete …", key="delete"):
         delete_dialog(list(picked["id"]))
 if len(picked):

@@ -12,7 +12,7 @@ from conftest import idle, type_into
 from playwright.sync_api import expect
 
 from studies import Plan, open_store
-from studies.export import read_csv, read_json
+from studies.export import FORMATS, parse_csv, read_json
 from studies.jobs import run_job
 
 LONG = "300000"
@@ -169,17 +169,33 @@ def some_runs(server):
 
 def test_runs_are_selected_overlaid_exported_and_read_back(some_runs, open_page):
     page = open_page("/runs")
-    everything = read_csv(download(page, "CSV"))
-    assert everything["id"].tolist() == some_runs.runs()["id"].tolist()
+    everything = parse_csv(download(page, "CSV"))
+    assert everything.table["id"].tolist() == some_runs.runs()["id"].tolist()
+    assert (everything.origin.filter, everything.origin.rows) == ("", 4)
     select_rows(page, 0, 2)
     expect(page.get_by_text("2 of 4 selected")).to_be_visible()
     expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(3)
     data = download(page, "JSON")
     assert read_json(data)["activation"].tolist() == ["sigmoid", "relu"]
-    assert all(isinstance(record["final_loss"], float) for record in json.loads(data))
+    assert all(isinstance(record["final_loss"], float) for record in json.loads(data)["rows"])
     page.get_by_text("Lay these over an experiment").click()
     expect(page.get_by_role("button", name=re.compile(r"Overlay \(1\)"))).to_be_visible()
     expect(page.get_by_text("Look closer at")).to_be_visible()
+
+
+def test_runs_are_exported_with_their_curves_in_more_formats(some_runs, open_page):
+    page = open_page("/runs")
+    page.get_by_role("button", name="More formats").click()
+    for kind in ("parquet", "xlsx"):
+        found = FORMATS[kind].read(download(page, FORMATS[kind].title)).table
+        assert found["id"].tolist() == some_runs.runs()["id"].tolist()
+    assert b"\\toprule" in download(page, "LaTeX")
+    page.get_by_text("With curves").click()
+    with page.expect_download() as event:
+        page.get_by_role("button", name="Parquet with curves").click()
+    assert event.value.suggested_filename == "brink_runs_curves.parquet"
+    found = FORMATS["parquet"].read(Path(event.value.path()).read_bytes())
+    assert found.curves.equals(some_runs.curves(found.table["id"]))
 
 
 def test_filters_narrow_what_is_shown_and_exported(some_runs, open_page):
@@ -191,7 +207,9 @@ def test_filters_narrow_what_is_shown_and_exported(some_runs, open_page):
     page.get_by_role("option", name="relu", exact=True).click()
     page.keyboard.press("Escape")
     expect(page.get_by_text("2 of 4 runs shown")).to_be_visible()
-    assert set(read_csv(download(page, "CSV"))["activation"]) == {"relu"}
+    found = parse_csv(download(page, "CSV"))
+    assert set(found.table["activation"]) == {"relu"}
+    assert found.origin.filter == "activation is relu"
 
 
 def test_names_and_notes_are_stored_and_shown_literally(some_runs, open_page):
@@ -209,7 +227,7 @@ def test_names_and_notes_are_stored_and_shown_literally(some_runs, open_page):
     assert (row["name"], row["note"]) == (HOSTILE_NAME, note)
     data = download(page, "CSV")
     assert b"'=1+1" in data
-    assert read_csv(data)["name"].iloc[0] == HOSTILE_NAME
+    assert parse_csv(data).table["name"].iloc[0] == HOSTILE_NAME
     page.goto(page.url.replace("/runs", "/"))
     idle(page)
     page.get_by_role("button", name="Overlay").click()

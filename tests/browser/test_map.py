@@ -253,7 +253,7 @@ def test_tables_and_pictures_of_a_map_are_read_back(store, open_page):
     expect(heading(page, HOSTILE_NAME)).to_be_visible()
     assert page.locator("img[src*='x.test']").count() == 0
     page.get_by_role("button", name="Export").click()
-    table = pd.DataFrame(json.loads(download(page, re.compile(r"JSON \(48\)"))))
+    table = pd.DataFrame(json.loads(download(page, re.compile(r"JSON \(48\)")))["rows"])
     configs = [record.map.config(number) for number in range(48)]
     for name in ("activation", "learning_rate", "seed"):
         assert table[name].tolist() == [getattr(config, name) for config in configs]
@@ -262,6 +262,7 @@ def test_tables_and_pictures_of_a_map_are_read_back(store, open_page):
     assert table["outcome"].tolist() == [list(OUTCOMES)[at - 1] for at in cells["outcome"]]
     assert table["fingerprint"].tolist() == [text.decode() for text in cells["fingerprint"]]
     lines = download(page, re.compile(r"CSV \(48\)")).decode("utf-8-sig").split("\r\n")
+    lines = [line for line in lines if not line.startswith("# ")]
     column = lines[0].split(",").index("final_loss")
     assert [float(line.split(",")[column]) for line in lines[1:-1]] == cells["final_loss"].tolist()
     svg = ElementTree.fromstring(download(page, "Picture as SVG"))

@@ -6,8 +6,10 @@ import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.components.run_filter import in_words
 from engine import CELLS, FIELDS, OPTIMIZERS, OUTCOMES, TASKS
 from studies import PRESETS, open_store
+from studies.export import FORMATS
 from studies.jobs import run_job
 from studies.plans import Plan
 
@@ -229,6 +231,35 @@ def test_momentum_is_offered_only_where_it_means_something(app, empty_url):
     test.run()
     assert "knob_momentum" in [knob.key for knob in test.text_input]
     assert not test.exception
+
+
+def test_runs_are_offered_in_every_format_with_curves_when_asked(app, filled_url):
+    test = app(filled_url, "runs")
+    n = len(open_store(filled_url).runs())
+    labels = [button.label for button in test.get("download_button")]
+    assert labels == [f"{form.title} ({n})" for form in FORMATS.values()]
+    test.toggle(key="export_with_curves").set_value(True).run()
+    labels = {button.label for button in test.get("download_button")} - set(labels)
+    assert labels == {"Curves alone as CSV", "JSON with curves", "Parquet with curves", "Excel with curves"}
+
+
+def test_large_tables_are_not_offered_as_pages_to_read(app, filled_url, monkeypatch):
+    monkeypatch.setattr("dashboard.components.run_actions.MOST_PRINTED", 2)
+    monkeypatch.setattr("dashboard.components.run_actions.MOST_IN_SHEETS", 2)
+    test = app(filled_url, "runs")
+    test.toggle(key="export_with_curves").set_value(True).run()
+    labels = {button.label.partition(" (")[0] for button in test.get("download_button")}
+    assert labels & {"Markdown", "LaTeX", "Excel with curves", "Excel", "Parquet with curves"} == {
+        "Excel",
+        "Parquet with curves",
+    }
+
+
+def test_filters_are_told_in_words():
+    rules = {"activation": ["relu", None], "name": "a b", "seed": (2, None), "final_loss": (0.1, 0.5), "bits": (None, None)}
+    words = "activation is relu or none and name contains 'a b' and seed at least 2 and final loss at least 0.1 and at most 0.5"
+    assert in_words(rules) == words
+    assert in_words({}) == ""
 
 
 def test_runs_can_be_filtered_by_outcome_and_number(app, filled_url):

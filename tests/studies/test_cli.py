@@ -9,7 +9,7 @@ import pytest
 
 from engine import FIELDS, RunConfig, train
 from studies import PRESETS, JobError, Plan
-from studies.export import read_csv, read_json
+from studies.export import FORMATS, parse_curves_csv, read_csv, read_json
 from studies.jobs import run_job
 
 ROOT = Path(__file__).parents[2]
@@ -220,6 +220,52 @@ def test_export_to_standard_output_is_the_file_s_bytes(store, save, results, spe
         out, err = process.communicate()
         assert (process.returncode, err) == (0, b"")
         assert spelled(read(out)) == spelled(store.runs(job_id))
+
+
+@pytest.mark.parametrize("kind", ["json", "parquet", "xlsx"])
+def test_export_with_curves_is_one_file_that_says_where_it_comes_from(kind, run, store, save, results, spelled, tmp_path):
+    job_id, _ = save(results, "my job")
+    save(results[:1])
+    path = tmp_path / f"RUNS.{kind.upper()}"
+    assert run("export", "--job", job_id, "--curves", "-o", str(path)) == (0, "", f"4 runs written to {path}\n")
+    found, runs = FORMATS[kind].read(path.read_bytes()), store.runs(job_id)
+    assert spelled(found.table) == spelled(runs)
+    assert spelled(found.curves) == spelled(store.curves(runs["id"]))
+    origin = found.origin
+    assert (origin.what, origin.name, origin.filter, origin.rows) == ("runs", "my job", f"job {job_id}", 4)
+
+
+def test_export_as_csv_with_curves_is_two_files(run, store, save, results, spelled, tmp_path):
+    save(results)
+    path, beside = tmp_path / "runs.csv", tmp_path / "runs_curves.csv"
+    assert run("export", "--curves", "-o", str(path)) == (0, "", f"4 runs written to {path} and {beside}\n")
+    assert spelled(read_csv(path.read_bytes())) == spelled(store.runs())
+    assert spelled(parse_curves_csv(beside.read_bytes())) == spelled(store.curves(store.runs()["id"]))
+
+
+def test_export_for_people(run, save, results):
+    save(results)
+    code, out, err = run("export", "--format", "tex")
+    assert (code, err) == (0, "")
+    assert all(text in out for text in ("\\toprule", "relu & 1 &", "% seeds: 1, 2"))
+    code, out, err = run("export", "--format", "md")
+    assert (code, err) == (0, "")
+    assert out.startswith("| id | name | note |")
+
+
+def test_export_refuses_what_does_not_go_together(run, save, results, monkeypatch):
+    save(results)
+    for arguments, message in (
+        (["--curves"], "expected --output beside --curves and csv, which make two files, found none"),
+        (["--curves", "--study", "x", "--format", "json"], "expected runs, all or with --job, beside --curves, found --study"),
+    ):
+        assert run("export", *arguments) == (2, "", f"error: {message}\n")
+    code, out, err = run("export", "--curves", "--format", "tex")
+    assert (code, out) == (1, "")
+    assert err == "error: expected JSON, Parquet, Excel for runs with curves in one file, found LaTeX\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    message = "expected --output for Parquet, which a terminal cannot show, found none"
+    assert run("export", "--format", "parquet") == (2, "", f"error: {message}\n")
 
 
 def test_export_that_cannot_be_written_or_found_is_exit_code_1(run, store, tmp_path):

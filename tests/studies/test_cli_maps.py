@@ -20,7 +20,7 @@ from engine import CURVES, FIELDS, OUTCOMES, RunConfig, train
 from studies import Plan, cli_studies
 from studies.cli_maps import parse_axis, summarize
 from studies.edges import box_dimension
-from studies.export import to_csv, to_json
+from studies.export import parse_csv, parse_json, to_csv, to_json
 from studies.maps import CELL, TEMPLATES, Axis, Map, cell_of, cells_table
 from studies.search import template
 
@@ -43,7 +43,8 @@ def exported(run):
     def read(name):
         code, out, err = run("export", "--map", name)
         assert (code, err) == (0, "")
-        table = pd.read_csv(io.StringIO(out.removeprefix("\ufeff")), dtype=str, keep_default_na=False)
+        above = int(out.splitlines()[0].split()[-1]) - 1
+        table = pd.read_csv(io.StringIO(out), dtype=str, keep_default_na=False, skiprows=above)
         words = ["outcome", "fingerprint", "optimizer"]
         return table.apply(lambda column: column if column.name in words else [float(text or "nan") for text in column])
 
@@ -383,11 +384,19 @@ def test_export_writes_a_map_s_runs_to_a_file_of_either_kind(run, store, tmp_pat
     run("map", "edge", "--size", "2", *QUICK)
     record = store.map_record("edge")
     table = cells_table(record.map, store.cells(record.id))
-    for name, write in (("edge.csv", to_csv), ("edge.json", to_json)):
+    for name, write, read in (("edge.csv", to_csv, parse_csv), ("edge.json", to_json, parse_json)):
         path = tmp_path / name
         assert run("export", "--map", record.id, "-o", str(path)) == (0, "", f"4 runs written to {path}\n")
-        assert path.read_bytes() == write(table)
-    records = json.loads((tmp_path / "edge.json").read_bytes())
+        found = read(path.read_bytes())
+        assert found.table.dtypes.equals(table.dtypes)
+        assert path.read_bytes() == write(table, found.origin)
+        assert (found.origin.what, found.origin.name, found.origin.seeds, found.origin.rows) == (
+            "runs of a map",
+            "edge",
+            "1",
+            4,
+        )
+    records = json.loads((tmp_path / "edge.json").read_bytes())["rows"]
     assert pd.DataFrame(records)[["fingerprint", "final_loss"]].equals(exported("edge")[["fingerprint", "final_loss"]])
 
 

@@ -155,3 +155,23 @@ def test_help_names_verify_and_its_exit_codes(capfd):
     with pytest.raises(SystemExit):
         main(["verify", "--help"])
     assert "exit code: 0 identical, 3 different, 1 no such run" in capfd.readouterr()[0]
+
+
+def test_a_run_becomes_a_script_that_trains_it_with_numpy_alone(run, run_id, store, tmp_path):
+    path = tmp_path / "run.py"
+    assert run("script", run_id[:8], "-o", str(path)) == (0, "", f"run it with: python {path}\n")
+    assert run("script", run_id) == (0, path.read_text(), "")
+    done = subprocess.run([sys.executable, "-I", str(path)], cwd=tmp_path, capture_output=True, text=True, check=True)
+    last = store.run(run_id)["curves"][-1]
+    losses = {
+        int(words[1]): float(words[3]) for words in map(str.split, done.stdout.splitlines()) if words[:1] == ["iteration"]
+    }
+    assert losses[30] == pytest.approx(last[1], rel=1e-6)
+    assert len(losses) == 30
+    assert "engine" not in path.read_text().split('"""')[2]
+
+
+def test_a_script_that_cannot_be_written_says_so(run, run_id, tmp_path):
+    code, out, message = run("script", run_id, "-o", str(tmp_path / "no" / "run.py"))
+    assert (code, out) == (1, "")
+    assert "expected a file that can be written" in message

@@ -299,7 +299,9 @@ def test_the_command_line_imports_lists_and_exports(run, url, tmp_path):
     assert (code, messages) == (0, "3 trials of 'mine' imported\n")
     assert "imported  mine" in run("studies", "--store", url)[1]
     code, out, _ = run("export", "--study", "mine", "--format", "json", "--store", url)
-    assert [(row["number"], row["a"], row["value"]) for row in json.loads(out)] == [(0, 0.0, 0.0), (1, 1.0, 2.0), (2, 2.0, 4.0)]
+    origin, rows = json.loads(out)["origin"], json.loads(out)["rows"]
+    assert (origin["what"], origin["name"], "seeds" in origin) == ("trials", "mine", False)
+    assert [(row["number"], row["a"], row["value"]) for row in rows] == [(0, 0.0, 0.0), (1, 1.0, 2.0), (2, 2.0, 4.0)]
     code, _, messages = run("import", str(tmp_path / "none.db"), "--store", url)
     assert code == 1
     assert "expected a file that Optuna wrote, found none at" in messages

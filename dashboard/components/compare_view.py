@@ -1,0 +1,215 @@
+"""Comparing saved studies and groups of runs: what is compared, whether one is better, and how they look side by side."""
+
+import math
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.charts import compare as charts
+from dashboard.components.job_view import plan_title
+from dashboard.components.results import varied
+from dashboard.components.run_actions import export_buttons
+from dashboard.components.session import literal, the_store
+from dashboard.components.study_data import label_of
+from engine import BrinkError
+from studies import comparison
+from studies.comparison import BUDGETS, METRICS, Comparison, Group
+from studies.export_tables import Origin
+from studies.plans import describe
+
+MOST_GROUPS, MOST_LISTED, MOST_SAID = 12, 200, 10
+
+
+def things() -> dict[str, str]:
+    """Return what can be compared, by a key that the address holds: studies and experiments that have runs."""
+    store = the_store()
+    found = {f"study:{study.id}": study.name for study in store.studies() if study.job.kind == "search" and study.n_done}
+    jobs = [job for job in store.jobs(most=MOST_LISTED) if job.n_saved]
+    return found | {f"job:{job.id}": job.name or plan_title(job.plan) for job in jobs}
+
+
+def groups_of(keys: list[str], by: str) -> list[Group]:
+    """Return the groups that are compared: studies and experiments, or the parts of experiments that differ in a setting."""
+    store, names, found = the_store(), things(), []
+    for key in keys:
+        kind, _, thing = key.partition(":")
+        if kind == "study":
+            found.append(comparison.study_group(store, store.study(thing)))
+            continue
+        runs = store.runs(thing)
+        if by not in runs or runs[by].nunique(dropna=False) < 2:
+            found.append(comparison.runs_group(names[key], runs, thing))
+            continue
+        for value, part in runs.groupby(by, sort=False, dropna=False):
+            value = None if pd.isna(value) else value.item() if hasattr(value, "item") else value
+            found.append(comparison.runs_group(describe({by: value}, [by]) or f"{label_of(by)} none", part, thing))
+    return comparison.distinct(found)
+
+
+def pick() -> tuple[list[str], str, str]:
+    """Let people say what is compared, by what it is cut into groups, and by which number."""
+    names = things()
+    asked = [key for key in st.query_params.get("with", "").split(",") if key in names]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        keys = st.multiselect(
+            "Compare",
+            list(names),
+            default=asked,
+            format_func=names.get,
+            key="compared",
+            placeholder="studies, experiments",
+            width=560,
+        )
+        if keys:
+            st.query_params["with"] = ",".join(keys)
+        else:
+            st.query_params.pop("with", None)
+        jobs = [key.partition(":")[2] for key in keys if key.startswith("job:")]
+        settings = [name for job in jobs for name in varied(the_store().runs(job)) if name != "seed"]
+        by = ""
+        if settings:
+            options = ["", *dict.fromkeys(settings)]
+            words = {"": "whole experiments"}
+            by = st.selectbox(
+                "Cut experiments by",
+                options,
+                index=1,
+                format_func=lambda n: words.get(n) or label_of(n),
+                key="compare_by",
+                width=220,
+            )
+        metric = st.selectbox(
+            "By", list(METRICS), format_func=lambda name: METRICS[name].label, key="compare_metric", width=190
+        )
+    return keys, by, metric
+
+
+def _heading(text: str, reading: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"**{text}**", width="content")
+        with st.popover("How to read this", type="tertiary"):
+            st.markdown(charts.READING[reading])
+
+
+def comparison_view(groups: list[Group], metric: str) -> None:
+    """Show groups side by side."""
+    names = [group.name for group in groups]
+    if len(groups) > 1:
+        _verdicts(groups, metric)
+    if any(group.runs["trial"].nunique() > 1 for group in groups):
+        _best(groups, names, metric)
+    left, right = st.columns(2, gap="large")
+    with left:
+        _heading("Spread", "spread")
+        table = comparison.distributions(groups, metric)
+        st.altair_chart(charts.spread_chart(table, names, METRICS[metric].label), alt=f"{METRICS[metric].label} of all runs")
+    with right:
+        _heading("Outcomes", "outcomes")
+        st.altair_chart(charts.outcome_chart(comparison.outcome_shares(groups), names), alt="outcomes of each group")
+    _heading("Distribution", "distribution")
+    st.altair_chart(charts.ecdf_chart(table, names, METRICS[metric].label), alt=f"distribution of {METRICS[metric].label}")
+    shares = comparison.importances(groups, metric)
+    if len(shares):
+        _heading("What decides", "importance")
+        rows = shares.rename_axis("setting").reset_index().melt("setting", var_name="group", value_name="share").dropna()
+        st.altair_chart(charts.importances_chart(rows, names), alt="importances of settings")
+    _tables(groups, metric)
+
+
+def _verdicts(groups: list[Group], metric: str) -> None:
+    """Say for each pair whether one is better, and how sure that is."""
+    found = comparison.compare_all(groups, metric)
+    _heading("Is one better?", "pairs")
+    rows = [(f"{c.b} against {c.a}", c.difference, c.low, c.high, c.verdict) for c in found]
+    table = pd.DataFrame(rows, columns=["pair", "gain", "low", "high", "verdict"]).dropna()
+    if len(table):
+        st.altair_chart(charts.pairs_chart(table, METRICS[metric].label), alt="differences of all pairs with intervals")
+    for one in found[:MOST_SAID]:
+        with st.container(border=True):
+            _verdict(one, len(found))
+    if len(found) > MOST_SAID:
+        st.caption(f"The first {MOST_SAID} of {len(found)} pairs are said in words; the table has all.")
+    with st.container(horizontal=True):
+        origin = Origin("pairs of groups", ", ".join(group.name for group in groups), filter=METRICS[metric].label)
+        export_buttons(lambda: _as_table(found), len(found), "pairs", origin, prefix="export_pairs")
+
+
+def _as_table(found: list[Comparison]) -> pd.DataFrame:
+    return pd.DataFrame([vars(one) | {"notes": " ".join(one.notes)} for one in found])
+
+
+def _verdict(one: Comparison, n_pairs: int) -> None:
+    verdict = f"\u2713 {one.verdict}" if one.is_decided else one.verdict.capitalize()
+    st.markdown(f"**{literal(verdict)}.** {literal(one.sentence)} {literal(one.by[0].upper() + one.by[1:])}.")
+    st.caption(literal(" ".join(_details(one, n_pairs))))
+    for note in one.notes:
+        st.caption(literal(note))
+
+
+def _details(one: Comparison, n_pairs: int) -> list[str]:
+    """Return in sentences what stands behind a verdict."""
+    if math.isnan(one.difference):
+        return []
+    parts = [f"Chance that {one.b} does better with {'the same' if one.paired else 'any'} seed: {one.p_improvement:.0%}."]
+    if not math.isnan(one.effect):
+        parts.append(f"{one.effect_name} {one.effect:.2f}.")
+    if not math.isnan(one.p_value):
+        holm = f", {one.p_holm:.3g} corrected for {n_pairs} pairs (Holm)" if n_pairs > 1 else ""
+        parts.append(f"{one.test}: p = {one.p_value:.3g}{holm}.")
+    if one.n_more:
+        parts.append(f"About {one.n_more:,} more {one.unit}s would decide it, if the difference is what it seems.")
+    if one.lost_a or one.lost_b:
+        p = "" if math.isnan(one.lost_p) else f" ({one.lost_test}: p = {one.lost_p:.3g})"
+        parts.append(f"Diverged or overflowed: {one.lost_a:.0%} of {one.a}, {one.lost_b:.0%} of {one.b}{p}.")
+    return parts
+
+
+def _best(groups: list[Group], names: list[str], metric: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        _heading("Best so far", "best")
+        budget = st.segmented_control(
+            "Budget", list(BUDGETS), default="trials", required=True, key="compare_budget", label_visibility="collapsed"
+        )
+    table = comparison.best_so_far(groups, metric, budget)
+    if len(table):
+        chart = charts.best_chart(table, names, BUDGETS[budget], METRICS[metric].label)
+        st.altair_chart(chart, alt=f"best {METRICS[metric].label} so far by {BUDGETS[budget]}")
+
+
+def _tables(groups: list[Group], metric: str) -> None:
+    winners = comparison.winners(groups, metric)
+    st.markdown("**Winners**: the best configuration of each")
+    config = {"run_id": None, **{name: st.column_config.NumberColumn(name, format="%.4g") for name in ("value", "spread")}}
+    st.dataframe(winners, column_config=config, hide_index=True, alt="the best configuration of each group")
+    with st.container(horizontal=True):
+        origin = Origin("best configurations", ", ".join(group.name for group in groups), filter=METRICS[metric].label)
+        export_buttons(lambda: winners, len(winners), "winners", origin, prefix="export_winners")
+    differences = comparison.differences(groups)
+    if len(differences):
+        st.markdown("**What differs**")
+        st.dataframe(differences, alt="settings in which the groups differ")
+
+
+def _overlapping(groups: list[Group]) -> list[Group]:
+    """Offer to compare two studies only where both have searched."""
+    if len(groups) != 2 or not all(group.search for group in groups):
+        return groups
+    one, other, cut = comparison.overlap(*groups)
+    if not cut:
+        return groups
+    if not st.toggle("Only where both spaces overlap", key="compare_overlap"):
+        st.caption("The two studies search different spaces.")
+        return groups
+    st.caption(literal(cut))
+    return [one, other]
+
+
+def show(keys: list[str], by: str, metric: str) -> None:
+    """Show what was picked, or say what is wrong with it."""
+    try:
+        groups = groups_of(keys, by)
+        if len(groups) > MOST_GROUPS:
+            st.info(f"{len(groups)} groups are too many to tell apart; here are the first {MOST_GROUPS}.")
+        comparison_view(_overlapping(groups[:MOST_GROUPS]), metric)
+    except BrinkError as error:
+        st.error(literal(str(error)))
