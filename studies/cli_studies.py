@@ -5,10 +5,11 @@ import contextlib
 import dataclasses
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 from engine import check_name, parse_value
-from studies.errors import JobError, PlanError
+from studies.errors import JobError, PlanError, StoreError
 from studies.jobs import n_cores, run_job
 from studies.objectives import OBJECTIVES
 from studies.plans import parse_values
@@ -59,10 +60,13 @@ def add_parsers(commands, store: argparse.ArgumentParser) -> None:
     for name, what in (("pause", "let a job's process hold"), ("stop", "let a job's process keep what it has and end")):
         steer = commands.add_parser(name, parents=[store], help=what)
         steer.add_argument("job", help="its id, or the name of a study or map")
-    imports = commands.add_parser("import", parents=[store], help="copy a study that Optuna made elsewhere, to look at it here")
-    imports.add_argument("file", help="an SQLite file or journal that Optuna wrote; it is not changed")
+    imports = commands.add_parser("import", parents=[store], help="bring a study from an archive, or one that Optuna made")
+    imports.add_argument("file", help="an archive, or an SQLite file or journal that Optuna wrote; it is not changed")
     imports.add_argument("--study", help="which one, where the file has several")
     imports.add_argument("--name", help="another name for it")
+    pack = commands.add_parser("archive", parents=[store], help="write a study with all its runs as one file that import reads")
+    pack.add_argument("study", help="its id or name")
+    pack.add_argument("--output", "-o", metavar="FILE", required=True)
     studies = commands.add_parser("studies", parents=[store], help="list studies")
     studies.add_argument("--json", action="store_true", help="print one JSON object for each study, one a line")
 
@@ -128,11 +132,28 @@ def _steer(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
+    from studies.archive import import_archive
     from studies.imports import import_study
 
-    store = open_store(arguments.store)
-    study = store.study(import_study(store, arguments.file, arguments.study, arguments.name))
+    store, path = open_store(arguments.store), Path(arguments.file)
+    if path.is_file() and zipfile.is_zipfile(path):
+        study = store.study(import_archive(store, path.read_bytes(), arguments.name))
+    else:
+        study = store.study(import_study(store, arguments.file, arguments.study, arguments.name))
     print(f"{study.n_done:,} trials of {study.name!r} imported", file=sys.stderr)
+    return 0
+
+
+def _archive(arguments: argparse.Namespace) -> int:
+    from studies.archive import export_archive
+
+    store = open_store(arguments.store)
+    study = store.study(arguments.study)
+    try:
+        Path(arguments.output).write_bytes(export_archive(store, study.id))
+    except OSError as error:
+        raise StoreError(f"expected a file that can be written, found {error}") from None
+    print(f"study {study.name!r} written to {arguments.output}", file=sys.stderr)
     return 0
 
 
@@ -232,5 +253,6 @@ COMMANDS = {
     "pause": _steer,
     "stop": _steer,
     "import": _import,
+    "archive": _archive,
     "studies": _studies,
 }

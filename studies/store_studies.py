@@ -233,7 +233,7 @@ class StudyRecords:
             Study(
                 id=row.id,
                 name=row.name,
-                search=_search(row.search),
+                search=read_search(row.search),
                 job=self.job(row.job_id),
                 n_done=row.n_done,
                 optuna_id=row.optuna_id,
@@ -345,7 +345,7 @@ class StudyRecords:
                 for p, s in zip(proposals, plain_summaries, strict=True)
             ]
             values = [s.pruned_at[-1:] or s.values for s in summaries]  # Optuna gives a pruned trial that of its last rung
-            _write_optuna(connection, study, proposals, values, extra, distributions)
+            write_optuna(connection, study, proposals, values, extra, distributions)
 
     def extend_study(self, study_id: str, n_more: int = 0, more_seconds: float = 0) -> str:
         """Give a study more trials, or more time if it has a time limit; return the id of its job.
@@ -404,7 +404,7 @@ class StudyRecords:
         """Write that a study has more to do, and that its job may be resumed where nobody works on it."""
         with self.writing() as connection:
             row = connection.execute(sa.select(STUDIES).where(STUDIES.c.id == study_id)).one()
-            search = longer(_search(row.search))
+            search = longer(read_search(row.search))
             job = connection.execute(sa.select(JOBS).where(JOBS.c.id == row.job_id)).one()
             n_runs = job.n_runs + n_more * search.n_seeds
             if search.seconds:
@@ -424,7 +424,7 @@ class StudyRecords:
         with self.writing() as connection:
             self.check_token(connection, study.job.id, token)
             row = connection.execute(sa.select(STUDIES.c.search, STUDIES.c.queue).where(STUDIES.c.id == study.id)).one()
-            if json.loads(row.queue) or _search(row.search) != study.search:
+            if json.loads(row.queue) or read_search(row.search) != study.search:
                 return None
             changes = {"n_runs": n_runs, "n_iterations": max(1, each * n_runs)}
             connection.execute(JOBS.update().where(JOBS.c.id == study.job.id).values(**changes))
@@ -442,7 +442,7 @@ class StudyRecords:
         for what, text in (("name", name), ("note", note), ("tags", tags)):
             check_text(what, text)
         dataclasses.replace(study.search, name=name)  # says what is wrong with a name
-        tables, tags = _optuna_tables(), ", ".join(dict.fromkeys(filter(None, map(str.strip, tags.split(",")))))
+        tables, tags = optuna_tables(), ", ".join(dict.fromkeys(filter(None, map(str.strip, tags.split(",")))))
         theirs = tables["studies"]
         with self.writing() as connection:
             taken = sa.select(STUDIES.c.id).where(STUDIES.c.name == name, STUDIES.c.id != study.id)
@@ -450,7 +450,7 @@ class StudyRecords:
             if connection.scalar(taken) or (study.optuna_id and connection.scalar(taken_there)):
                 raise NameTakenError(f"name: expected a new one, found {name!r}, which another study has")
             now = connection.scalar(sa.select(STUDIES.c.search).where(STUDIES.c.id == study.id))
-            search = dataclasses.replace(_search(now), name=name)
+            search = dataclasses.replace(read_search(now), name=name)
             changes = {"name": name, "note": note, "tags": tags, "search": search.to_json()}
             connection.execute(STUDIES.update().where(STUDIES.c.id == study.id).values(**changes))
             connection.execute(JOBS.update().where(JOBS.c.id == study.job.id).values(name=name))
@@ -461,7 +461,7 @@ class StudyRecords:
     def delete_study(self, study_id: str) -> None:
         """Delete a study with its job, trials, runs and curves, and its study in Optuna's tables."""
         study = self.study(study_id)
-        tables = _optuna_tables()
+        tables = optuna_tables()
         with self.writing() as connection:
             connection.execute(JOBS.delete().where(JOBS.c.id == study.job.id))
             name = sa.select(tables["studies"].c.study_name).where(tables["studies"].c.study_id == study.optuna_id)
@@ -469,33 +469,36 @@ class StudyRecords:
                 _delete_optuna(connection, study.optuna_id)
 
 
-def _search(text: str) -> Search | ImportedSearch:
+def read_search(text: str) -> Search | ImportedSearch:
+    """Return the search that a study's row holds as JSON."""
     raw = json.loads(text)
     return ImportedSearch.from_dict(raw) if "directions" in raw else Search.from_json(text)
 
 
 def _trial(row: sa.Row) -> Trial:
-    return Trial(row.number, row.chunk, json.loads(row.params), json.loads(row.notes), _summary(row.summary))
+    return Trial(row.number, row.chunk, json.loads(row.params), json.loads(row.notes), read_summary(row.summary))
 
 
-def _summary(text: str | None) -> Summary | None:
+def read_summary(text: str | None) -> Summary | None:
+    """Return the summary that a trial's row holds as JSON; None while it is trained."""
     if text is None:
         return None
     raw = json.loads(text)
     return Summary(**{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()})
 
 
-def _optuna_tables() -> dict[str, sa.Table]:
+def optuna_tables() -> dict[str, sa.Table]:
+    """Return Optuna's own tables by name."""
     from optuna.storages._rdb import models
 
     return dict(models.BaseModel.metadata.tables)
 
 
-def _write_optuna(connection, study: Study, proposals, values, extra, distributions) -> None:
+def write_optuna(connection, study: Study, proposals, values, extra, distributions) -> None:
     """Insert finished trials into Optuna's tables."""
     from optuna.distributions import distribution_to_json
 
-    tables, now = _optuna_tables(), datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+    tables, now = optuna_tables(), datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
     spelled = {name: distribution_to_json(distribution) for name, distribution in distributions.items()}
     theirs = tables["studies"]
     ours = sa.select(STUDIES.c.name).where(STUDIES.c.id == study.id).scalar_subquery()  # it may have another name by now
@@ -548,7 +551,7 @@ def _write_optuna(connection, study: Study, proposals, values, extra, distributi
 
 def _delete_optuna(connection, optuna_id: int) -> None:
     """Delete a study from Optuna's tables, which have no cascades of their own in the database."""
-    tables = _optuna_tables()
+    tables = optuna_tables()
     trials = sa.select(tables["trials"].c.trial_id).where(tables["trials"].c.study_id == optuna_id)
     for name, table in tables.items():
         if name.startswith("trial_"):

@@ -7,13 +7,14 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.charts.outcomes import LOOKS
-from dashboard.components.session import literal, the_store
+from dashboard.components.session import free_name, literal, the_store
 from dashboard.components.study_data import best_trial, speed_of, trials_of
 from engine import BrinkError
+from studies.archive import import_archive, read_manifest
 from studies.imports import import_study, names_in
 from studies.store_studies import Study
 
-ENDINGS = ["db", "sqlite", "sqlite3", "log", "journal"]
+ENDINGS = ["db", "sqlite", "sqlite3", "log", "journal", "zip"]
 
 
 def studies_list(polling: bool) -> None:
@@ -82,14 +83,29 @@ def _row(study: Study) -> dict:
     }
 
 
+def _import_archive(data: bytes) -> None:
+    """Offer to bring a study from an archive, under a name that is free."""
+    try:
+        taken = {study.name for study in the_store().studies()}
+        name = st.text_input("Name", free_name(read_manifest(data)["name"], taken), key="archive_name")
+        if st.button("Import it", type="primary", key="archive_import"):
+            st.query_params["study"] = import_archive(the_store(), data, name)
+            st.rerun()
+    except BrinkError as error:
+        st.markdown(f":red[{literal(str(error))}]")
+
+
 def import_form() -> None:
-    """Let people bring a file that Optuna wrote."""
+    """Let people bring an archive of a study, or a file that Optuna wrote."""
     st.markdown(
-        "A study that Optuna 4 or 5 made, in an SQLite file or a journal, is copied here to be looked at. "
-        "The file is not changed."
+        "An archive, as a study offers it under More; or a study that Optuna 4 or 5 made, in an SQLite file or a journal, "
+        "which is copied here to be looked at. The file is not changed."
     )
     given = st.file_uploader("File", ENDINGS, key="optuna_file")
     if given is None:
+        return
+    if given.name.endswith(".zip"):
+        _import_archive(given.getvalue())
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "given"

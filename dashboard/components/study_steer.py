@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
@@ -9,6 +10,8 @@ from dashboard.components.job_view import idle_line
 from dashboard.components.session import literal, the_store
 from dashboard.components.study_data import best_trial, label_of, speed_of, trials_of
 from engine import BrinkError
+from studies.archive import export_archive
+from studies.export_tables import file_name
 from studies.jobs import n_cores, resume
 from studies.plans import parse_values, spell_value
 from studies.search import Choices
@@ -84,6 +87,16 @@ def steer_bar(study: Study, fork: Callable[[Study], None]) -> None:
                 icon=":material/download:",
                 help="For python -m studies run brink_search.json",
             )
+        st.download_button(
+            "Study as an archive",
+            partial(export_archive, the_store(), study.id),
+            file_name("study", study.name, "zip"),
+            "application/zip",
+            on_click="ignore",
+            key="study_archive",
+            icon=":material/archive:",
+            help="All of it in one file, which another installation imports without loss.",
+        )
         _details_form(study)
         if study.job.is_live:
             st.caption("Stop it to delete it.")

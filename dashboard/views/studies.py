@@ -43,7 +43,7 @@ if study is None:
         st.fragment(studies_list, run_every=POLL_SECONDS if live else None)(live)
     with st.expander("New study", expanded=not studies, icon=":material/add:"):
         study_form()
-    with st.expander("Import from Optuna", icon=":material/upload_file:"):
+    with st.expander("Import an archive, or from Optuna", icon=":material/upload_file:"):
         import_form()
 else:
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -197,7 +197,7 @@ def test_a_file_of_optuna_s_is_imported_by_two_clicks(server, open_page, tmp_pat
     study.optimize(lambda trial: trial.suggest_float("x.y", -1, 1) ** 2, n_trials=12)
     study.optimize(lambda trial: trial.suggest_float("x.y", -1, 1) * float("nan"), n_trials=3)
     page = open_page("/studies")
-    page.get_by_text("Import from Optuna").click()
+    page.get_by_text("Import an archive, or from Optuna").click()
     page.locator("input[type=file]").set_input_files(tmp_path / "theirs.db")
     page.get_by_role("button", name="Import it").click()
     expect(page.get_by_role("heading", name="theirs <b>")).to_be_visible()
@@ -206,3 +206,21 @@ def test_a_file_of_optuna_s_is_imported_by_two_clicks(server, open_page, tmp_pat
     view(page, "Settings")
     expect(page.get_by_text("One setting at a time")).to_be_visible()
     expect(page.get_by_role("button", name="Add trials")).to_have_count(0)
+
+
+def test_a_study_is_packed_and_brought_back_under_another_name(server, open_page, tmp_path):
+    store = open_store(server.store_url)
+    study = finished(store, n_trials=8)
+    page = open_page(f"/studies?study={study.id}")
+    page.get_by_role("button", name="More").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Study as an archive").click()
+    assert download.value.suggested_filename == "brink_study_small.zip"
+    download.value.save_as(tmp_path / "small.zip")
+    page = open_page("/studies")
+    page.get_by_text("Import an archive, or from Optuna").click()
+    page.locator("input[type=file]").set_input_files(tmp_path / "small.zip")
+    page.locator(".st-key-archive_import button").click()
+    expect(page.get_by_role("heading", name="small 2")).to_be_visible()
+    tables = [store.runs(one.job.id) for one in store.studies()]
+    assert tables[0]["fingerprint"].tolist() == tables[1]["fingerprint"].tolist()

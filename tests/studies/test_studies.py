@@ -202,7 +202,7 @@ DIES = """if True:
     from studies.jobs import run_job
 
     url, job_id, where, times = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-    place = {"_advance": driver, "_write_optuna": store_studies}.get(where, store_studies.StudyRecords)
+    place = {"_advance": driver, "write_optuna": store_studies}.get(where, store_studies.StudyRecords)
     function, calls = getattr(place, where), []
 
     def dying(*arguments):
@@ -223,7 +223,7 @@ DIES = """if True:
     [
         ("open_chunk", 1, 0, "cmaes"),  # asked, nothing trained
         ("_advance", 90, 4, "tpe"),  # in the second chunk
-        ("_write_optuna", 2, 4, "qmc"),  # all is written, but not committed
+        ("write_optuna", 2, 4, "qmc"),  # all is written, but not committed
         ("end_chunk", 1, 4, "cmaes"),  # committed, nothing asked
         ("end_chunk", 3, 10, "random"),  # all is done, but the job does not know
     ],
