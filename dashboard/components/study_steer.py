@@ -70,7 +70,7 @@ def steer_bar(study: Study, fork: Callable[[Study], None]) -> None:
     """Show what can be done with a study; one that was imported cannot be trained."""
     if study.job.kind == "search":
         _more_trials(study)
-    with st.popover("More", icon=":material/more_horiz:"):
+    with st.popover("More", icon=":material/more_horiz:", key="study_more", on_change="rerun"):
         if study.job.kind == "search":
             st.button("Fork: change it and start anew", icon=":material/fork_right:", key="fork", on_click=fork, args=(study,))
             with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -100,8 +100,12 @@ def steer_bar(study: Study, fork: Callable[[Study], None]) -> None:
         _details_form(study)
         if study.job.is_live:
             st.caption("Stop it to delete it.")
-        elif st.button("Delete …", key="delete_study", icon=":material/delete:"):
+        elif st.button("Delete …", key="delete_study", icon=":material/delete:", on_click=_close_more):
             _delete(study)
+
+
+def _close_more() -> None:
+    st.session_state["study_more"] = False  # it would lie over the dialog
 
 
 def _more_trials(study: Study) -> None:

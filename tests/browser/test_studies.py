@@ -57,7 +57,7 @@ def test_a_study_is_made_watched_opened_at_a_trial_and_deleted(server, open_page
     page.mouse.click(box["x"] + 15, box["y"] + 55)
     expect(page.get_by_role("heading", name=re.compile(r"Trial \d+"))).to_be_visible()
     expect(page.get_by_role("button", name="Diagnose")).to_be_visible()
-    page.get_by_role("button", name="More").click()
+    page.get_by_role("button", name="More", exact=True).click()
     page.get_by_role("button", name="Delete …").click()
     page.get_by_role("button", name="Delete it").click()
     expect(page.get_by_role("heading", name="Studies")).to_be_visible()
