@@ -56,13 +56,15 @@ def cell_section(record: MapRecord, cells, place: tuple[int, int, int]) -> None:
             st.button(text, key="cell_train", on_click=wanted.add, args=(config.identity,))
             return
         run = _run(config)
+        if not outcome:
+            outcome_badge(run["outcome"])
         st.markdown(literal(run["reason"]) + event_sentence(run))
         if outcome and run["fingerprint"][:16].encode() != cell["fingerprint"]:
             st.warning(
                 f"Trained again it has other bits; on the map it is {outcome}. Another version of the engine made the map."
             )
         _curve(run, config)
-        if outcome in GOOD:
+        if outcome in GOOD and cells[place]["outcome"].all():  # while a map is trained, other seeds may be missing
             _moves(record.map, cells, place)
         advice_lines(run, lambda changed: _train(Plan.of_config(changed)))
         if box := black_box_at_once(run):

@@ -14,8 +14,9 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from dashboard.charts.maps import Ramp
+from dashboard.charts.outcomes import word
 from dashboard.components.map_data import _limits, dimension_of, drawn_axis, moves_of, planes, pointed_out
-from engine import FIELDS, OUTCOMES, TASKS, RunConfig
+from engine import FIELDS, OUTCOMES, TASKS, RunConfig, train
 from studies import open_store
 from studies.jobs import run_job
 from studies.maps import CELL, TEMPLATES, Axis, Map, usual_axis
@@ -420,6 +421,16 @@ def test_a_cell_whose_run_has_other_bits_today_says_so(page, empty_url):
     test = page(empty_url, map=map_id, cell="0,0,0")
     (warning,) = [element.value for element in test.warning if "Trained again it has other bits" in element.value]
     assert "solved" in warning
+
+
+def test_a_cell_of_a_map_in_training_opens_before_all_of_its_seeds_are_there(page, empty_url):
+    made = plane(size=2, n_seeds=2)
+    map_id = half_trained(open_store(empty_url), made, "ss ss\ns. ..")
+    written = texts(page(empty_url, map=map_id, cell="0,0,0"))  # of two seeds one is trained, and good
+    assert "✓ solved" in written
+    assert "may grow" not in written
+    (result,) = train([made.config(made.number(0, 0, 1, 0))])
+    assert f"{word(result.outcome)}]" in texts(page(empty_url, map=map_id, cell="0,0,1"))  # none is
 
 
 def test_a_share_can_be_chosen_where_cells_have_several_seeds_only(page, mapped_url):
