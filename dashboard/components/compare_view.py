@@ -9,7 +9,7 @@ from dashboard.charts import compare as charts
 from dashboard.components.job_view import plan_title
 from dashboard.components.results import varied
 from dashboard.components.run_actions import export_buttons
-from dashboard.components.session import literal, the_store
+from dashboard.components.session import heading, literal, the_store
 from dashboard.components.study_data import label_of
 from engine import BrinkError
 from studies import comparison
@@ -85,10 +85,7 @@ def pick() -> tuple[list[str], str, str]:
 
 
 def _heading(text: str, reading: str) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(f"**{text}**", width="content")
-        with st.popover("How to read this", type="tertiary"):
-            st.markdown(charts.READING[reading])
+    heading(text, charts.READING[reading])
 
 
 def comparison_view(groups: list[Group], metric: str) -> None:

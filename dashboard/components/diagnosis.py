@@ -11,7 +11,7 @@ from dashboard.charts import diagnosis as charts
 from dashboard.charts.curves import curve_chart
 from dashboard.charts.diagnosis import READING
 from dashboard.charts.outcomes import word
-from dashboard.components.session import literal, the_store
+from dashboard.components.session import heading, literal, the_store
 from engine import Advice, BlackBox, ConfigError, RunConfig
 from studies import diagnosis as tables
 from studies.diagnosis import Examination, advice, config_of, examine, explain_overflow, seconds_to_explain
@@ -156,11 +156,7 @@ def _panels(examinations: dict[str, Examination]) -> None:
 
 
 def _heading(text: str, *readings: str) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(f"**{text}**", width="content")
-        with st.popover("How to read this", type="tertiary"):
-            for reading in readings:
-                st.markdown(READING[reading])
+    heading(text, *(READING[reading] for reading in readings))
 
 
 def _iteration(examination: Examination, label: str) -> int:

@@ -7,7 +7,7 @@ from dashboard.charts.curves import READING, curve_chart
 from dashboard.components.diagnosis import advice_lines, black_box_at_once, black_box_panel
 from dashboard.components.map_data import drawn_axis, facet_title, label_of, moves_of
 from dashboard.components.results import event_sentence, outcome_badge, run_details
-from dashboard.components.session import literal, the_store
+from dashboard.components.session import heading, literal, the_store
 from engine import OUTCOMES, TASKS, RunConfig
 from studies import Plan
 from studies.diagnosis import seconds_alone
@@ -109,10 +109,7 @@ def _curve(run: dict, config: RunConfig) -> None:
     row |= {"overflow_iteration": run["overflow_iteration"], "n_iterations": config.n_iterations}
     baseline = TASKS[config.task].baseline(config)
     frame, runs = long_curves({run["id"]: run["curves"]}), pd.DataFrame([row])
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown("**Loss**", width="content")
-        with st.popover("How to read this", type="tertiary"):
-            st.markdown(READING["loss"])
+    heading("Loss", READING["loss"])
     chart = curve_chart(frame, runs, "loss", "loss", log=True, baseline=baseline, height=220)
     st.altair_chart(chart, alt="loss of the cell's run", key="cell_curve")
 

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard.charts.curves import READING, curve_chart
 from dashboard.charts.outcomes import LOOKS, word
 from dashboard.components.diagnosis import advice_lines
-from dashboard.components.session import literal
+from dashboard.components.session import heading, literal
 from engine import FIELDS, TASKS, RunConfig
 from studies.export_tables import file_name
 from studies.plans import describe
@@ -101,10 +101,7 @@ def curve_charts(
 
 
 def _chart(curves: pd.DataFrame, runs: pd.DataFrame, field: str, color_title: str, key: str, **options) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(f"**{TITLES[field].capitalize()}**", width="content")
-        with st.popover("How to read this", type="tertiary"):
-            st.markdown(READING[field])
+    heading(TITLES[field].capitalize(), READING[field])
     chart = curve_chart(curves, runs, field, TITLES[field], color_title=color_title, **options)
     alt = f"{TITLES[field]} over the iterations, {len(runs)} runs"
     st.altair_chart(chart, key=key, alt=alt)

@@ -15,7 +15,7 @@ from dashboard.charts.marks import brushed
 from dashboard.charts.outcomes import LOOKS, word
 from dashboard.components.results import common_baseline, outcome_badge
 from dashboard.components.run_actions import export_buttons
-from dashboard.components.session import literal, the_store
+from dashboard.components.session import heading, literal, the_store
 from dashboard.components.study_data import (
     BAND_RUNS,
     best_trial,
@@ -129,10 +129,7 @@ def _take(study_id: str, table: pd.DataFrame, key: str, fields: dict[str, str]) 
 
 
 def _heading(text: str, reading: str) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(f"**{text}**", width="content")
-        with st.popover("How to read this", type="tertiary"):
-            st.markdown(READING[reading])
+    heading(text, READING[reading])
 
 
 def _caption(text: str) -> None:
