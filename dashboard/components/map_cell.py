@@ -58,6 +58,7 @@ def cell_section(record: MapRecord, cells, place: tuple[int, int, int]) -> None:
         run = _run(config)
         if not outcome:
             outcome_badge(run["outcome"])
+            st.caption("Not trained on the map yet, where a coarser cell's colour stands for it; this is its own run.")
         st.markdown(literal(run["reason"]) + event_sentence(run))
         if outcome and run["fingerprint"][:16].encode() != cell["fingerprint"]:
             st.warning(

@@ -430,7 +430,9 @@ def test_a_cell_of_a_map_in_training_opens_before_all_of_its_seeds_are_there(pag
     assert "✓ solved" in written
     assert "may grow" not in written
     (result,) = train([made.config(made.number(0, 0, 1, 0))])
-    assert f"{word(result.outcome)}]" in texts(page(empty_url, map=map_id, cell="0,0,1"))  # none is
+    written = texts(page(empty_url, map=map_id, cell="0,0,1"))  # none is
+    assert f"{word(result.outcome)}]" in written
+    assert "Not trained on the map yet" in written
 
 
 def test_a_share_can_be_chosen_where_cells_have_several_seeds_only(page, mapped_url):
