@@ -6,7 +6,8 @@ trained. Then a real browser opens the study's page
 
 - in the first session after the server's start, which loads everything, and in a second one, with a cache of its own;
 - at its table of trials, in one more session;
-- while its job is live: signs of life arrive, new trials do not. Each update of the page then costs the server what is printed.
+- while its job is live: signs of life arrive, new trials do not. Each update of the page then costs the server what is printed;
+- as a report: written by `python -m dashboard report`, in a process of its own, and opened from the disk at its first chart.
 
 The page's first chart, or the table, is there when four fifths of what it ends with are drawn. That is looked for in the page
 every 25 ms, in the pixels of its canvas or among the elements of its picture; the time counts from the navigation. The
@@ -57,8 +58,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FIRST_CHART = {10_000: 2.0, 50_000: 5.0}
 """Bars: seconds until the first chart of a study with at most so many trials."""
-TABLE, UPDATE, MEGABYTES = 1.0, 0.3, 3.0
-"""Bars: seconds that the table may take longer; the server's processor seconds for an update; what the websocket carries."""
+TABLE, UPDATE, MEGABYTES, REPORT = 1.0, 0.3, 3.0, 5.0
+"""Bars: seconds that the table may take longer; the server's processor seconds for an update; megabytes that the websocket
+carries; megabytes of a report."""
 PATIENCE, QUIET_LOOKS, N_UPDATES = 180, 40, 10
 SPACE = {
     "weight_init_std": Range(0.01, 10, log=True),
@@ -66,10 +68,11 @@ SPACE = {
     "hidden_size": Choices([4, 8]),
     "activation": Choices(["sigmoid", "tanh", "relu"]),
 }
-CHART, TABLE_OF_TRIALS, PEERS_CHART = (
+CHART, TABLE_OF_TRIALS, PEERS_CHART, REPORTS_CHART = (
     "[data-testid=stVegaLiteChart]",
     "[data-testid=stDataFrame]",
     ".js-plotly-plot:has(.trace)",
+    "#figure-1 .live",
 )
 """Where pages have what is waited for: the first of these. (Without trials optuna-dashboard draws empty axes.)"""
 LOOK = """(() => {
@@ -249,6 +252,17 @@ def watch(browser: Browser, server: psutil.Process, url: str, n_updates: int) ->
         return {"updates": n, "server": spent / n, "kilobytes": carried / n / 1e3}
 
 
+def write_report(browser: Browser, store: Store, study_id: str, folder: Path) -> dict[str, float]:
+    """Write a report and open it; return what that takes."""
+    path, started = folder / "report.html", time.perf_counter()
+    command = [sys.executable, "-m", "dashboard", "report", study_id, "--storage", store.url, "--output", str(path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    written, visitor = time.perf_counter() - started, Visit(browser, REPORTS_CHART)
+    with contextlib.closing(visitor.context):
+        seconds = visitor.open(f"{path.as_uri()}#figure-1")
+        return {"written": written, "megabytes": path.stat().st_size / 1e6, "seconds": seconds, "browser": visitor.busy}
+
+
 @contextlib.contextmanager
 def live(store: Store, study_id: str) -> Iterator[None]:
     """Let a study have a job that is alive but brings no new trials, and end it as it was."""
@@ -324,9 +338,10 @@ def measure(n_trials: int, repeats: int, n_updates: int) -> dict:
             rounds.append(visit_ours(browser, store, study_id, folder) | visit_the_peer(browser, store, study_id, folder))
         with our_server(store, folder) as (server, address), live(store, study_id):
             update = watch(browser, server, f"{address}/studies?study={study_id}", n_updates)
+        report = least([write_report(browser, store, study_id, folder) for _ in range(repeats)])
         browser.close()
         size = (folder / "large.db").stat().st_size / 1e6
-    found = {"trials": n_trials, "seconds_to_write": built, "megabytes": size, "update": update}
+    found = {"trials": n_trials, "seconds_to_write": built, "megabytes": size, "update": update, "report": report}
     found["visits"] = {name: least([visits[name] for visits in rounds]) for name in rounds[0]}
     return found | {"bars": _bars(found)}
 
@@ -340,6 +355,7 @@ def _bars(found: dict) -> list[dict]:
             bars.append((f"{name}: {what} within {most:g} s", row["seconds"], most))
             bars.append((f"{name}: websocket at most {MEGABYTES:g} MB", row["messages"], MEGABYTES))
     bars.append((f"an update at most {UPDATE:g} s of the server's processor", found["update"]["server"], UPDATE))
+    bars.append((f"report at most {REPORT:g} MB", found["report"]["megabytes"], REPORT))
     return [{"bar": text, "measured": value, "met": value <= bar} for text, value, bar in bars]
 
 
@@ -359,7 +375,9 @@ def as_table(found: dict) -> str:
     for name, row in found["visits"].items():
         lines.append(f"{name:34}" + "".join(f"{row[key]:16.2f}" for key in columns))
     update = found["update"]
-    lines += ["", f"an update of a live study: {update['server']:.3f} s of the server, {update['kilobytes']:.0f} kB", ""]
+    lines += ["", f"an update of a live study: {update['server']:.3f} s of the server, {update['kilobytes']:.0f} kB"]
+    report = "{written:.1f} s to write, {megabytes:.1f} MB, its first chart after {seconds:.2f} s, browser CPU {browser:.2f} s"
+    lines += ["a report: " + report.format(**found["report"]), ""]
     lines += [f"{bar['bar']:60}{bar['measured']:8.2f}  {'met' if bar['met'] else 'NOT MET'}" for bar in found["bars"]]
     if not any(name.startswith("optuna") for name in found["visits"]):
         lines += ["", "optuna-dashboard is not installed: pip install -r benchmarks/requirements.txt"]

@@ -109,7 +109,7 @@ def make_report(n_runs: int) -> dict:
         shown, points = list(store.runs()["id"][:SHOWN]), f"SELECT * FROM point WHERE run < {SHOWN} ORDER BY run, place"
         curves = clock(store.curves, shown, repeats=REPEATS), clock(read_rows, rows, points, repeats=REPEATS)
         measured |= {"read the table of runs, s": read, f"read {SHOWN} curves, s": curves}
-        exports = {kind: clock(export_all, store, kind) for kind in ("parquet", "csv")}
+        exports = {kind: clock(export_all, store, kind) for kind in ("parquet", "csv", "json")}
         measured["file, MB"] = ours.stat().st_size / 1e6, rows.stat().st_size / 1e6
     bars = [("write", measured["write, s"][0], WRITE_SECONDS), ("read the table of runs", read[0], READ_SECONDS)]
     bars += [(f"export all with curves, {kind}", seconds, EXPORT_SECONDS) for kind, seconds in exports.items()]

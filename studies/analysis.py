@@ -1,4 +1,4 @@
-"""A study's trials as a table, and which settings mattered."""
+"""What a study's trials tell: the Pareto front, which settings mattered, when it was trained."""
 
 import contextlib
 import math
@@ -16,34 +16,6 @@ MOST_RANKED = 3000
 """Trials that importances look at: Optuna takes a second for 10,000, and the shares hardly change."""
 REACH = 1e4
 """A loss more than this many times above the median of all stands beside the scale, so that it does not flatten the rest."""
-
-
-def trials_table(store: Store, study: Study) -> pd.DataFrame:
-    """Return a study's finished trials, one row each.
-
-    Returns
-    -------
-    DataFrame
-        number; the searched settings under their names; for each objective its mean under its name, and its median and spread
-        over the seeds as median_... and spread_...; n seeds, n_lost of them diverged or overflowed, lost_low and lost_high
-        (95 %); outcome, the most frequent one (of equal ones the first of `OUTCOMES`); state, complete or pruned; chunk; run_id
-        of the first seed's run, None where it was deleted.
-    """
-    search, trials = study.search, store.trial_columns(study.id)
-    names, summaries = search.objectives, trials["summary"]
-    columns = {"number": trials["number"]}
-    columns |= {name: [params.get(name) for params in trials["params"]] for name in search.space}
-    for i, name in enumerate(names):
-        columns |= {name: [s["values"][i] for s in summaries]}
-    for i, name in enumerate(names):
-        columns |= {f"{part[:-1]}_{name}": [s[part][i] for s in summaries] for part in ("medians", "spreads")}
-    for part in ("n", "n_lost", "lost_low", "lost_high"):
-        columns[part] = [s[part] for s in summaries]
-    columns |= {"outcome": [s.get("outcome", "") for s in summaries], "state": [s.get("state", "complete") for s in summaries]}
-    ids = store.run_ids(study.job.id)
-    columns |= {"chunk": trials["chunk"]}
-    columns |= {"run_id": pd.Series([ids.get(number * search.n_seeds) for number in trials["number"]], dtype=object)}
-    return pd.DataFrame(columns)
 
 
 def chunks_table(store: Store, study: Study, table: pd.DataFrame, now: float) -> tuple[pd.DataFrame, float | None]:

@@ -7,6 +7,7 @@ difference, 130 stopped with Ctrl-C.
 import argparse
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 DIFFERENT = 3
 """Exit code of a verify that did not find the same bits."""
+EVENTS = "tensorboard"
+"""The format that is no file."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,14 +106,14 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--map", help="the trained runs of this map, by its id or name")
     export.add_argument(
         "--format",
-        choices=FORMATS,
+        choices=[*FORMATS, EVENTS],
         help="default: by the file's ending, else csv; csv, json, parquet and xlsx lose nothing; md has all columns, tex mean "
-        "and spread over seeds for booktabs",
+        "and spread over seeds for booktabs; tensorboard is a log folder with the runs' curves and hyperparameters",
     )
     export.add_argument(
         "--curves", action="store_true", help="with the runs' curves; beside a CSV file as a second one, ..._curves.csv"
     )
-    export.add_argument("--output", "-o", metavar="FILE", help="default: standard output")
+    export.add_argument("--output", "-o", metavar="FILE", help="default: standard output; for tensorboard a new folder")
     return parser
 
 
@@ -295,11 +298,9 @@ def _explain(arguments: argparse.Namespace) -> int:
 def _table(store: Store, arguments: argparse.Namespace) -> tuple["pd.DataFrame", Origin, dict[str, str]]:
     """Return the table that is asked for, where it comes from, and whether its objectives are minimized or maximized."""
     if arguments.study:
-        from studies.analysis import trials_table
-
         study = store.study(arguments.study)
         directions = {name: study.search.direction(name) for name in study.search.objectives}
-        return trials_table(store, study), Origin.of_study(study), directions
+        return store.trials_table(study.id), Origin.of_study(study), directions
     if arguments.map:
         record = store.map_record(arguments.map)
         return cells_table(record.map, store.cells(record.id)), Origin.of_map(record), {}
@@ -312,8 +313,13 @@ def _check_export(arguments: argparse.Namespace, kind: str) -> None:
     given = [f"--{name}" for name in ("job", "study", "map") if getattr(arguments, name)]
     if len(given) > 1:
         raise PlanError(f"expected --job, --study or --map, found {' and '.join(given)}")
-    if arguments.curves and (arguments.study or arguments.map):
-        raise PlanError(f"expected runs, all or with --job, beside --curves, found {given[0]}")
+    asked = EVENTS if kind == EVENTS else "--curves" if arguments.curves else ""
+    if asked and (arguments.study or arguments.map):
+        raise PlanError(f"expected runs, all or with --job, beside {asked}, found {given[0]}")
+    if kind == EVENTS:
+        if not arguments.output:
+            raise PlanError("expected --output and a new folder for tensorboard, found none")
+        return
     if arguments.curves and kind == "csv" and not arguments.output:
         raise PlanError("expected --output beside --curves and csv, which make two files, found none")
     if not arguments.output and FORMATS[kind].is_binary and sys.stdout.isatty():
@@ -326,25 +332,37 @@ def _export(arguments: argparse.Namespace) -> int:
     _check_export(arguments, kind)
     store = open_store(arguments.store)
     table, origin, directions = _table(store, arguments)
-    curves = store.curves(table["id"]) if arguments.curves else None
-    beside = curves is not None and kind == "csv"
-    data = exported(kind, table, origin, None if beside else curves, directions)
+    curves = store.curves(table["id"]) if arguments.curves or kind == EVENTS else None
     if not arguments.output:
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.write(exported(kind, table, origin, curves, directions))
         return 0
-    files = {Path(arguments.output): data}
-    if beside:
-        path = Path(arguments.output)
-        files[path.with_name(f"{path.stem}_curves.csv")] = curves_to_csv(curves, origin.of(table))
     try:
-        for path, content in files.items():
-            path.write_bytes(content)
+        paths = _write(kind, Path(arguments.output), table, origin, curves, directions)
     except OSError as error:
-        print(f"error: expected a file that can be written, found {error}", file=sys.stderr)
+        print(f"error: expected a {'folder' if kind == EVENTS else 'file'} that can be written, found {error}", file=sys.stderr)
         return 1
-    what = "trials" if arguments.study else "runs"
-    print(f"{len(table)} {what} written to {' and '.join(map(str, files))}", file=sys.stderr)
+    what, words = "trials" if arguments.study else "runs", " and ".join(map(str, paths))
+    hint = f"; look at them with: tensorboard --logdir {shlex.quote(words)}" if kind == EVENTS else ""
+    print(f"{len(table)} {what} written to {words}{hint}", file=sys.stderr)
     return 0
+
+
+def _write(
+    kind: str, path: Path, table: "pd.DataFrame", origin: Origin, curves: "pd.DataFrame | None", directions: dict
+) -> list:
+    """Write a table to a file, two files or a folder, and return their paths."""
+    if kind == EVENTS:
+        from studies.export_tensorboard import write_event_files  # loads a library that few commands need
+
+        write_event_files(table, curves, path, origin)
+        return [path]
+    beside = curves is not None and kind == "csv"
+    files = {path: exported(kind, table, origin, None if beside else curves, directions)}
+    if beside:
+        files[path.with_name(f"{path.stem}_curves.csv")] = curves_to_csv(curves, origin.of(table))
+    for place, content in files.items():
+        place.write_bytes(content)
+    return list(files)
 
 
 COMMANDS = {

@@ -11,7 +11,7 @@ rows alone. Parquet has the origin among its metadata, and curves as lists, Exce
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -136,20 +136,29 @@ def read_csv(data: bytes) -> "pd.DataFrame":
 def curves_to_csv(curves: "pd.DataFrame", origin: Origin) -> bytes:
     """Return the curves of runs as a long CSV table: run_id and the columns of `engine.CURVES`."""
     import pyarrow as pa
-    from pyarrow import compute, csv
+    from pyarrow import csv
 
-    columns = {"run_id": pa.array(curves["run_id"], pa.string())}
-    for name in curves.columns[1:]:
-        values = curves[name].to_numpy(float)
-        finite = np.isfinite(values)
-        texts = compute.cast(pa.array(values), pa.string())
-        words = pa.array([plain(value) for value in values[~finite].tolist()], pa.string())
-        columns[name] = texts if finite.all() else compute.replace_with_mask(texts, pa.array(~finite), words)
+    columns = {"run_id": pa.array(curves["run_id"], pa.string())} | _digits(curves)
     file = io.BytesIO()
     options = csv.WriteOptions(include_header=False, quoting_style="none")
     csv.write_csv(pa.table(columns), file, options)
     head = _head(origin.of(curves), kinds_of(curves)) + ",".join(columns) + "\r\n"
     return head.encode("utf-8-sig") + file.getvalue()
+
+
+def _digits(curves: "pd.DataFrame", quote: str = "") -> dict:
+    """Return the numbers of curves as texts that tell them apart, those that are not finite as words between quotes."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    columns = {}
+    for name in curves.columns[1:]:
+        values = curves[name].to_numpy(float)
+        odd = ~np.isfinite(values) | ((values == 0) & np.signbit(values))  # -0 would be read as a whole number without a sign
+        words = pa.array([f"{quote}{plain(x)}{quote}" if x else "-0.0" for x in values[odd].tolist()], pa.string())
+        texts = compute.cast(pa.array(values), pa.string())
+        columns[name] = compute.replace_with_mask(texts, pa.array(odd), words) if odd.any() else texts
+    return columns
 
 
 def parse_curves_csv(data: bytes) -> "pd.DataFrame":
@@ -170,22 +179,28 @@ def to_json(table: "pd.DataFrame", origin: Origin | None = None, curves: "pd.Dat
     if not origin:
         return text.encode()
     about = f'"origin": {_strict(origin.of(table).facts())},\n"kinds": {_strict(kinds)}'
-    lines = (f"{_strict(run_id)}: {_strict(run)}" for run_id, run in _by_run(curves)) if curves is not None else ()
-    more = ',\n"curves": {\n' + ",\n".join(lines) + "\n}" if curves is not None else ""
-    return f'{{\n{about},\n"rows": {text}{more}\n}}\n'.encode()
+    parts = [f'{{\n{about},\n"rows": {text}'.encode()]
+    if curves is not None:  # bytes from here on: a hundred megabytes are copied as seldom as can be
+        parts += [b',\n"curves": {\n', b",\n".join(_by_run(curves)), b"\n}"]
+    return b"".join([*parts, b"\n}\n"])
 
 
 def _strict(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _by_run(curves: "pd.DataFrame"):
-    """Yield each run's id and curves, as lists of plain numbers."""
-    names, values = list(curves.columns[1:]), curves[curves.columns[1:]].to_numpy(float)
+def _by_run(curves: "pd.DataFrame") -> Iterator[bytes]:
+    """Yield each run's id and curves as JSON."""
+    import pyarrow as pa
+    from pyarrow import compute
+
     starts, ids = _runs_of(curves)
-    for start, stop, run_id in zip(starts, [*starts, len(curves)][1:], ids, strict=True):
-        part = values[start:stop].T
-        yield run_id, dict(zip(names, part.tolist() if np.isfinite(part).all() else plain(part.tolist()), strict=True))
+    offsets = pa.array([*starts, len(curves)], pa.int32())
+    names, columns = [_strict(name) for name in curves.columns[1:]], _digits(curves, '"').values()
+    lists = [compute.binary_join(pa.ListArray.from_arrays(offsets, column), ", ").to_pylist() for column in columns]
+    for run_id, *run in zip(ids, *lists, strict=True):
+        fields = (f"{name}: [{numbers}]" for name, numbers in zip(names, run, strict=True))
+        yield f"{_strict(run_id)}: {{{', '.join(fields)}}}".encode()
 
 
 def _runs_of(curves: "pd.DataFrame") -> tuple[list[int], list[str]]:
@@ -322,6 +337,16 @@ FORMATS = {
     )
 }
 """By the ending of the file's name."""
+
+
+def _to_events(table: "pd.DataFrame", origin: Origin, curves: "pd.DataFrame") -> bytes:
+    from studies.export_tensorboard import tensorboard_zip  # loads a library that only this needs
+
+    return tensorboard_zip(table, curves, origin)
+
+
+TENSORBOARD = Format("TensorBoard", "zip", "application/zip", _to_events, None, True, True)
+"""Not among `FORMATS`, because it is for runs with their curves and nothing else."""
 
 
 def export(

@@ -159,6 +159,7 @@ class RunRecords:
         run_ids: Iterable[str] | None = None,
         without_job: str | None = None,
         most: int | None = None,
+        study: str | None = None,
     ) -> "pd.DataFrame":
         """Return saved runs as a table with the columns of `COLUMNS`, newest job first.
 
@@ -172,9 +173,12 @@ class RunRecords:
             Not the runs of this job.
         most : int, optional
             Only so many.
+        study : str, optional
+            Only the runs of the study with this name or id, in the order of its trials.
         """
         import pandas as pd
 
+        job_id = self.study(study).job.id if study else job_id
         own = [name for name in COLUMNS if name not in FIELDS]
         query = sa.select(RUNS.c.config, *(RUNS.c[name] for name in own)).join(JOBS)
         query = query.order_by(JOBS.c.created_at.desc(), RUNS.c.job_id, RUNS.c.number).limit(most)

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -24,6 +25,25 @@ from studies.schema import CHUNKS, JOBS, STUDIES, TRIALS
 from studies.search import Search
 from studies.store_jobs import Job
 from studies.store_runs import check_text, rows_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STUDY_COLUMNS = [
+    "name",
+    "id",
+    "job_id",
+    "status",
+    "n_trials",
+    "n_done",
+    "n_seeds",
+    "searched",
+    "objectives",
+    "sampler",
+    "pruner",
+]
+STUDY_COLUMNS += ["created_at", "seconds", "tags", "note"]
+"""Of the table of studies."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +236,59 @@ class StudyRecords:
     def studies(self) -> list[Study]:
         """Return all studies, newest first."""
         return self._studies(sa.true())
+
+    def studies_table(self) -> "pd.DataFrame":
+        """Return all studies as a table, newest first.
+
+        Returns
+        -------
+        DataFrame
+            name, id, job_id; status, of the job; n_trials that are planned and n_done, n_seeds; searched, objectives, sampler,
+            pruner, in words; created_at (UTC); seconds of training; tags, note.
+        """
+        import pandas as pd
+
+        rows = [
+            {"name": study.name, "id": study.id, "job_id": study.job.id, "status": study.job.status}
+            | {"n_trials": study.n_trials, "n_done": study.n_done, "n_seeds": study.search.n_seeds}
+            | {"searched": ", ".join(study.search.space), "objectives": ", ".join(study.search.objectives)}
+            | {"sampler": study.search.sampler, "pruner": study.search.pruner}
+            | {"created_at": study.created_at, "seconds": study.seconds, "tags": study.tags, "note": study.note}
+            for study in self.studies()
+        ]
+        table = pd.DataFrame(rows, columns=STUDY_COLUMNS)
+        return table.assign(created_at=pd.to_datetime(table["created_at"].astype(float), unit="s", utc=True))
+
+    def trials_table(self, study: str) -> "pd.DataFrame":
+        """Return the finished trials of the study with this name or id, one row each.
+
+        Returns
+        -------
+        DataFrame
+            number; the searched settings under their names; for each objective its mean under its name, and its median and
+            spread over the seeds as median_... and spread_...; n seeds, n_lost of them diverged or overflowed, lost_low and
+            lost_high (95 %); outcome, the most frequent one (of equal ones the first of `OUTCOMES`); state, complete or
+            pruned; chunk; run_id of the first seed's run, None where it was deleted.
+        """
+        import pandas as pd
+
+        found = self.study(study)
+        search, trials = found.search, self.trial_columns(found.id)
+        names, summaries = search.objectives, trials["summary"]
+        columns = {"number": trials["number"]}
+        columns |= {name: [params.get(name) for params in trials["params"]] for name in search.space}
+        for i, name in enumerate(names):
+            columns |= {name: [s["values"][i] for s in summaries]}
+        for i, name in enumerate(names):
+            columns |= {f"{part[:-1]}_{name}": [s[part][i] for s in summaries] for part in ("medians", "spreads")}
+        for part in ("n", "n_lost", "lost_low", "lost_high"):
+            columns[part] = [s[part] for s in summaries]
+        for part, usual in (("outcome", ""), ("state", "complete")):
+            columns[part] = [s.get(part, usual) for s in summaries]
+        ids = self.run_ids(found.job.id)
+        columns |= {"chunk": trials["chunk"]}
+        columns |= {"run_id": pd.Series([ids.get(number * search.n_seeds) for number in trials["number"]], dtype=object)}
+        return pd.DataFrame(columns)
 
     def study_of_job(self, job_id: str) -> Study:
         """Return the study that a job trains."""

@@ -12,7 +12,7 @@ PACKAGES = ("engine", "studies", "dashboard")
 MAY_IMPORT = {
     "engine": {"engine", "numpy"},
     "studies": {"studies", "engine", "numpy", "pandas", "sqlalchemy", "alembic", "platformdirs", "threadpoolctl", "optuna"}
-    | {"scipy", "pyarrow", "xlsxwriter"},
+    | {"scipy", "pyarrow", "xlsxwriter", "tensorboardX"},
     "dashboard": {"dashboard", "studies", "engine", "streamlit", "altair", "pandas", "numpy", "platformdirs"}
     | {"vl_convert", "PIL"},
 }

@@ -21,7 +21,7 @@ def test_the_store_benchmark_runs_and_compares_both_ways_side_by_side(way):
     for row in report["measured"].values():
         assert row["brink"] > 0
         assert row["ratio"] == row["row_per_point"] / row["brink"]
-    exports = [f"export all with curves, {kind} in under 3 s" for kind in ("parquet", "csv")]
+    exports = [f"export all with curves, {kind} in under 3 s" for kind in ("parquet", "csv", "json")]
     assert [bar["bar"] for bar in report["bars"]] == ["write in under 10 s", "read the table of runs in under 0.5 s", *exports]
     assert [bar["measured"] for bar in report["bars"]][:2] == [row["brink"] for row in list(report["measured"].values())[:2]]
 

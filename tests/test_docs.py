@@ -46,3 +46,36 @@ def test_make_knows_the_commands_of_the_readme(target):
     assert f"make {target}" in README
     result = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+SMALLER = {
+    "range(1, 21)": "[1, 2]",
+    "2000": "20",
+    "n_trials=200": "n_trials=8",
+    "learning_rate=[0.1": "n_iterations=20, learning_rate=[0.1",
+}
+"""What the examples are trained with here, so that they take a moment."""
+
+
+def test_the_examples_for_notebooks_run_in_their_order_and_give_what_they_say(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "studies" / "README.md").read_text()
+    saved, notebook, study = (
+        "".join(re.findall(r"^    (.*\n)", text.partition(start)[2].partition(end)[0], re.MULTILINE))
+        for start, end in (("From Python:", "In a notebook"), ("In a notebook", "## Which runs"), ("## Studies", "A trial is"))
+    )
+    for full, less in SMALLER.items():
+        assert full in saved + study
+        saved, study = saved.replace(full, less), study.replace(full, less)
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(saved + study + notebook, found)
+    assert len(found["table"]) == 4
+    assert found["studies"][["name", "status", "n_trials", "n_done", "n_seeds"]].values.tolist() == [
+        ["rates", "finished", 8, 8, 3]
+    ]
+    assert found["trials"]["number"].tolist() == list(range(8))
+    assert found["runs"].groupby("seed").size().to_dict() == {1: 8, 2: 8, 3: 8}
+    assert found["curves"]["run_id"].nunique() == 24
+    written = capsys.readouterr().out
+    assert "\n3 " in written
+    assert written.strip().endswith(f"{found['lost'].mean()}")

@@ -1,21 +1,37 @@
 """Comparing saved studies and groups of runs: what is compared, whether one is better, and how they look side by side."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.charts import compare as charts
+from dashboard.components.chart_view import draw, heading
 from dashboard.components.job_view import plan_title
 from dashboard.components.results import varied
 from dashboard.components.run_actions import export_buttons
-from dashboard.components.session import heading, literal, the_store
+from dashboard.components.session import literal, the_store
 from dashboard.components.study_data import label_of
 from engine import BrinkError
-from studies import comparison
-from studies.comparison import BUDGETS, METRICS, Comparison, Group
+from studies.comparison import Comparison, compare_all
 from studies.export_tables import Origin
+from studies.groups import (
+    BUDGETS,
+    METRICS,
+    Group,
+    best_so_far,
+    distinct,
+    distributions,
+    importances,
+    outcome_shares,
+    runs_group,
+    study_group,
+)
 from studies.plans import describe
+from studies.spaces import differences, overlap, winners
 
 MOST_GROUPS, MOST_LISTED, MOST_SAID = 12, 200, 10
 
@@ -34,16 +50,16 @@ def groups_of(keys: list[str], by: str) -> list[Group]:
     for key in keys:
         kind, _, thing = key.partition(":")
         if kind == "study":
-            found.append(comparison.study_group(store, store.study(thing)))
+            found.append(study_group(store, store.study(thing)))
             continue
         runs = store.runs(thing)
         if by not in runs or runs[by].nunique(dropna=False) < 2:
-            found.append(comparison.runs_group(names[key], runs, thing))
+            found.append(runs_group(names[key], runs, thing))
             continue
         for value, part in runs.groupby(by, sort=False, dropna=False):
             value = None if pd.isna(value) else value.item() if hasattr(value, "item") else value
-            found.append(comparison.runs_group(describe({by: value}, [by]) or f"{label_of(by)} none", part, thing))
-    return comparison.distinct(found)
+            found.append(runs_group(describe({by: value}, [by]) or f"{label_of(by)} none", part, thing))
+    return distinct(found)
 
 
 def pick() -> tuple[list[str], str, str]:
@@ -84,43 +100,53 @@ def pick() -> tuple[list[str], str, str]:
     return keys, by, metric
 
 
-def _heading(text: str, reading: str) -> None:
-    heading(text, charts.READING[reading])
+def _heading(text: str, reading: str) -> DeltaGenerator:
+    return heading(text, charts.READING[reading])
 
 
-def comparison_view(groups: list[Group], metric: str) -> None:
-    """Show groups side by side."""
-    names = [group.name for group in groups]
+def comparison_view(groups: list[Group], metric: str, cut: str = "") -> None:
+    """Show groups side by side; `cut` says which of their runs are left out."""
+    names, label = [group.name for group in groups], METRICS[metric].label
+    origin = partial(_origin, groups, cut)
     if len(groups) > 1:
-        _verdicts(groups, metric)
+        _verdicts(groups, metric, origin)
     if any(group.runs["trial"].nunique() > 1 for group in groups):
-        _best(groups, names, metric)
+        _best(groups, names, metric, origin)
     left, right = st.columns(2, gap="large")
     with left:
-        _heading("Spread", "spread")
-        table = comparison.distributions(groups, metric)
-        st.altair_chart(charts.spread_chart(table, names, METRICS[metric].label), alt=f"{METRICS[metric].label} of all runs")
+        row = _heading("Spread", "spread")
+        table = distributions(groups, metric)
+        draw(row, charts.spread_chart(table, names, label), "spread", origin, key="spread", alt=f"{label} of all runs")
     with right:
-        _heading("Outcomes", "outcomes")
-        st.altair_chart(charts.outcome_chart(comparison.outcome_shares(groups), names), alt="outcomes of each group")
-    _heading("Distribution", "distribution")
-    st.altair_chart(charts.ecdf_chart(table, names, METRICS[metric].label), alt=f"distribution of {METRICS[metric].label}")
-    shares = comparison.importances(groups, metric)
+        row = _heading("Outcomes", "outcomes")
+        chart = charts.outcome_chart(outcome_shares(groups), names)
+        draw(row, chart, "outcomes", origin, key="outcomes", alt="outcomes of each group")
+    row = _heading("Distribution", "distribution")
+    chart = charts.ecdf_chart(table, names, label)
+    draw(row, chart, "distribution", origin, key="distribution", alt=f"distribution of {label}")
+    shares = importances(groups, metric)
     if len(shares):
-        _heading("What decides", "importance")
+        row = _heading("What decides", "importance")
         rows = shares.rename_axis("setting").reset_index().melt("setting", var_name="group", value_name="share").dropna()
-        st.altair_chart(charts.importances_chart(rows, names), alt="importances of settings")
+        chart = charts.importances_chart(rows, names)
+        draw(row, chart, "importance", origin, key="importance", alt="importances of settings")
     _tables(groups, metric)
 
 
-def _verdicts(groups: list[Group], metric: str) -> None:
+def _origin(groups: list[Group], cut: str) -> Origin:
+    runs = pd.concat([group.runs for group in groups])
+    return Origin("runs of groups", ", ".join(group.name for group in groups), filter=cut).of(runs)
+
+
+def _verdicts(groups: list[Group], metric: str, origin: Callable[[], Origin]) -> None:
     """Say for each pair whether one is better, and how sure that is."""
-    found = comparison.compare_all(groups, metric)
-    _heading("Is one better?", "pairs")
+    found = compare_all(groups, metric)
+    row = _heading("Is one better?", "pairs")
     rows = [(f"{c.b} against {c.a}", c.difference, c.low, c.high, c.verdict) for c in found]
     table = pd.DataFrame(rows, columns=["pair", "gain", "low", "high", "verdict"]).dropna()
     if len(table):
-        st.altair_chart(charts.pairs_chart(table, METRICS[metric].label), alt="differences of all pairs with intervals")
+        chart = charts.pairs_chart(table, METRICS[metric].label)
+        draw(row, chart, "pairs", origin, key="pairs", alt="differences of all pairs with intervals")
     for one in found[:MOST_SAID]:
         with st.container(border=True):
             _verdict(one, len(found))
@@ -161,44 +187,45 @@ def _details(one: Comparison, n_pairs: int) -> list[str]:
     return parts
 
 
-def _best(groups: list[Group], names: list[str], metric: str) -> None:
+def _best(groups: list[Group], names: list[str], metric: str, origin: Callable[[], Origin]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _heading("Best so far", "best")
+        row = _heading("Best so far", "best")
         budget = st.segmented_control(
             "Budget", list(BUDGETS), default="trials", required=True, key="compare_budget", label_visibility="collapsed"
         )
-    table = comparison.best_so_far(groups, metric, budget)
+    table = best_so_far(groups, metric, budget)
     if len(table):
         chart = charts.best_chart(table, names, BUDGETS[budget], METRICS[metric].label)
-        st.altair_chart(chart, alt=f"best {METRICS[metric].label} so far by {BUDGETS[budget]}")
+        alt = f"best {METRICS[metric].label} so far by {BUDGETS[budget]}"
+        draw(row, chart, f"best so far by {budget}", origin, key="best", alt=alt)
 
 
 def _tables(groups: list[Group], metric: str) -> None:
-    winners = comparison.winners(groups, metric)
+    best = winners(groups, metric)
     st.markdown("**Winners**: the best configuration of each")
     config = {"run_id": None, **{name: st.column_config.NumberColumn(name, format="%.4g") for name in ("value", "spread")}}
-    st.dataframe(winners, column_config=config, hide_index=True, alt="the best configuration of each group")
+    st.dataframe(best, column_config=config, hide_index=True, alt="the best configuration of each group")
     with st.container(horizontal=True):
         origin = Origin("best configurations", ", ".join(group.name for group in groups), filter=METRICS[metric].label)
-        export_buttons(lambda: winners, len(winners), "winners", origin, prefix="export_winners")
-    differences = comparison.differences(groups)
-    if len(differences):
+        export_buttons(lambda: best, len(best), "winners", origin, prefix="export_winners")
+    apart = differences(groups)
+    if len(apart):
         st.markdown("**What differs**")
-        st.dataframe(differences, alt="settings in which the groups differ")
+        st.dataframe(apart, alt="settings in which the groups differ")
 
 
-def _overlapping(groups: list[Group]) -> list[Group]:
-    """Offer to compare two studies only where both have searched."""
+def _overlapping(groups: list[Group]) -> tuple[list[Group], str]:
+    """Offer to compare two studies only where both have searched; return what is left, and in words how it was cut."""
     if len(groups) != 2 or not all(group.search for group in groups):
-        return groups
-    one, other, cut = comparison.overlap(*groups)
+        return groups, ""
+    one, other, cut = overlap(*groups)
     if not cut:
-        return groups
+        return groups, ""
     if not st.toggle("Only where both spaces overlap", key="compare_overlap"):
         st.caption("The two studies search different spaces.")
-        return groups
+        return groups, ""
     st.caption(literal(cut))
-    return [one, other]
+    return [one, other], cut
 
 
 def show(keys: list[str], by: str, metric: str) -> None:
@@ -207,6 +234,7 @@ def show(keys: list[str], by: str, metric: str) -> None:
         groups = groups_of(keys, by)
         if len(groups) > MOST_GROUPS:
             st.info(f"{len(groups)} groups are too many to tell apart; here are the first {MOST_GROUPS}.")
-        comparison_view(_overlapping(groups[:MOST_GROUPS]), metric)
+        left, cut = _overlapping(groups[:MOST_GROUPS])
+        comparison_view(left, metric, cut)
     except BrinkError as error:
         st.error(literal(str(error)))

@@ -2,19 +2,23 @@
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.charts import diagnosis as charts
 from dashboard.charts.curves import curve_chart
 from dashboard.charts.diagnosis import READING
 from dashboard.charts.outcomes import word
-from dashboard.components.session import heading, literal, the_store
+from dashboard.components.chart_view import draw, heading, job_name, offer
+from dashboard.components.session import literal, the_store
 from engine import Advice, BlackBox, ConfigError, RunConfig
 from studies import diagnosis as tables
 from studies.diagnosis import Examination, advice, config_of, examine, explain_overflow, seconds_to_explain
+from studies.export_tables import Origin
 from studies.plans import describe
 from studies.store_runs import long_curves
 
@@ -143,7 +147,7 @@ def _panels(examinations: dict[str, Examination]) -> None:
         if examination.problem:
             st.warning(literal(name + examination.problem))
         if examination.black_box:
-            black_box_panel(examination.black_box, name)
+            black_box_panel(examination.black_box, partial(_origin, [examination]), examination.run["id"], name)
     at = _iteration(first, next(iter(examinations)) if len(examinations) > 1 else "")
     _errors(examinations, at)
     looked = examinations
@@ -155,8 +159,15 @@ def _panels(examinations: dict[str, Examination]) -> None:
     _one(examination, at)
 
 
-def _heading(text: str, *readings: str) -> None:
-    heading(text, *(READING[reading] for reading in readings))
+def _heading(text: str, *readings: str) -> DeltaGenerator:
+    return heading(text, *(READING[reading] for reading in readings))
+
+
+def _origin(examinations: list[Examination]) -> Origin:
+    runs = [examination.run for examination in examinations]
+    names = dict.fromkeys(run["name"] or job_name(run["job_id"]) for run in runs)
+    settings = [describe(run["config"], list(run["config"])) for run in runs]
+    return Origin("runs that were diagnosed", ", ".join(filter(None, names)), "; ".join(settings), rows=len(runs))
 
 
 def _iteration(examination: Examination, label: str) -> int:
@@ -173,9 +184,9 @@ def _iteration(examination: Examination, label: str) -> int:
             st.session_state[key] = min(iterations, key=lambda iteration: abs(iteration - clicked))
 
     at = st.session_state[key]
-    _heading(f"Loss{' of ' + literal(label) if label else ''}, and the iteration that all panels show", "iteration")
+    row = _heading(f"Loss{' of ' + literal(label) if label else ''}, and the iteration that all panels show", "iteration")
     curves = long_curves({run["id"]: run["curves"]})
-    row = pd.DataFrame(
+    runs = pd.DataFrame(
         {
             "run_id": [run["id"]],
             "label": ["this run"],
@@ -186,11 +197,10 @@ def _iteration(examination: Examination, label: str) -> int:
         }
     )
     chart = curve_chart(
-        curves, row, "loss", "loss", log=True, baseline=run["evidence"]["baseline"], height=170, pick=True, at=at
+        curves, runs, "loss", "loss", log=True, baseline=run["evidence"]["baseline"], height=170, pick=True, at=at
     )
-    st.altair_chart(
-        chart, key=f"{key}_loss", on_select=follow, selection_mode="pick", alt="loss of this run over the iterations"
-    )
+    options = {"on_select": follow, "selection_mode": "pick", "alt": "loss of this run over the iterations"}
+    draw(row, chart, "loss", partial(_origin, [examination]), key=f"{key}_loss", **options)
     return st.select_slider("Iteration", iterations, key=key, format_func=lambda n: f"{n:,}")
 
 
@@ -201,7 +211,7 @@ def _place(examination: Examination, at: int) -> int:
 
 def _errors(examinations: dict[str, Examination], at: int) -> None:
     """Show gradients through time: a map for each run, and all of them at the chosen iteration."""
-    _heading("Gradients through time", "errors")
+    row, origin = _heading("Gradients through time", "errors"), partial(_origin, list(examinations.values()))
     layers = {label: tables.error_table(examination.diagnosis) for label, examination in examinations.items()}
     n_layers = max(int(table["layer"].max()) for table in layers.values())
     layer = 1
@@ -209,13 +219,15 @@ def _errors(examinations: dict[str, Examination], at: int) -> None:
         layer = st.segmented_control("Layer", list(range(1, n_layers + 1)), default=1, required=True, key="error_layer")
     maps = {label: table[table["layer"] == min(layer, table["layer"].max())] for label, table in layers.items()}
     domain = charts.map_domain(list(maps.values()))
-    for column, (label, table) in zip(st.columns(len(maps)), maps.items(), strict=True):
+    legend = 180 if len(maps) == 1 else 90
+    drawn = {label: charts.error_map(table, domain=domain, at=at, legend=legend) for label, table in maps.items()}
+    offer(row, {f"gradients through time, {label}": chart for label, chart in drawn.items()}, origin, "errors")
+    for column, (label, chart) in zip(st.columns(len(maps)), drawn.items(), strict=True):
         with column:
             if len(maps) > 1:
                 st.markdown(literal(label))
-            chart = charts.error_map(table, domain=domain, at=at, legend=180 if len(maps) == 1 else 90)
             st.altair_chart(chart, alt=f"gradient norms by iteration and time step, {label}")
-    _heading(f"Gradients at iteration {at:,}, back through time", "error_curve")
+    row = _heading(f"Gradients at iteration {at:,}, back through time", "error_curve")
     parts = []
     for label, examination in examinations.items():
         place, diagnosis = _place(examination, at), examination.diagnosis
@@ -227,14 +239,14 @@ def _errors(examinations: dict[str, Examination], at: int) -> None:
         parts.append(table[["step", "value"]].assign(run=text, line="measured"))
         parts.append(tables.fitted_line(table, factor).assign(run=text, line="fit"))
     lines = pd.concat(parts, ignore_index=True).rename(columns={"step": "time_step"})
-    st.altair_chart(
-        charts.line_chart(lines, "time_step", "|dL/dh|", "run", dash="line", log=True), alt="gradient norm by time step"
-    )
+    chart = charts.line_chart(lines, "time_step", "|dL/dh|", "run", dash="line", log=True)
+    draw(row, chart, f"gradients at iteration {at}", origin, key="error_curve", alt="gradient norm by time step")
 
 
 def _one(examination: Examination, at: int) -> None:
     """Show spectrum, unit health, updates, distributions and hidden states of one run."""
-    diagnosis, place = examination.diagnosis, _place(examination, at)
+    diagnosis, place, origin = examination.diagnosis, _place(examination, at), partial(_origin, [examination])
+    exactly = int(diagnosis.iterations[place])
     many = diagnosis.radius.shape[1] > 1
 
     def named(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -244,46 +256,52 @@ def _one(examination: Examination, at: int) -> None:
 
     left, right = st.columns(2)
     with left:
-        _heading("Spectrum of the recurrent matrices", "spectrum")
+        row = _heading("Spectrum of the recurrent matrices", "spectrum")
         table = named(tables.spectrum_table(diagnosis), "gate")
         chart = charts.line_chart(table, "iteration", "", "name", dash="measure", log=True, one=True, at=at)
-        st.altair_chart(chart, alt="spectral radius and largest singular value over the iterations")
+        alt = "spectral radius and largest singular value over the iterations"
+        draw(row, chart, "spectrum of the recurrent matrices", origin, key="spectrum", alt=alt)
     with right:
-        _heading("Saturated and dead units", "health")
+        row = _heading("Saturated and dead units", "health")
         table = tables.health_table(diagnosis)
         if table.empty:
             st.caption(f"{diagnosis.config.activation} has no flat end: nothing saturates.")
         else:
             chart = charts.line_chart(named(table, "unit"), "iteration", "", "name", dash="measure", share=True, at=at)
-            st.altair_chart(chart, alt="shares of saturated units over the iterations")
+            alt = "shares of saturated units over the iterations"
+            draw(row, chart, "saturated and dead units", origin, key="health", alt=alt)
     left, right = st.columns(2)
     with left:
-        _heading("Update by weight", "updates")
+        row = _heading("Update by weight", "updates")
         chart = charts.line_chart(tables.update_table(diagnosis), "iteration", "", "parameter", log=True, at=at)
-        st.altair_chart(chart, alt="length of the step by length of the weights, matrix by matrix")
+        alt = "length of the step by length of the weights, matrix by matrix"
+        draw(row, chart, "update by weight", origin, key="updates", alt=alt)
     with right:
-        _heading(f"Hidden states, iteration {int(diagnosis.iterations[place]):,}", "states")
+        row = _heading(f"Hidden states, iteration {exactly:,}", "states")
         states = tables.states_table(diagnosis, place)
         layer = 1
         if many:
             layers = sorted(states["layer"].unique().tolist())
             layer = st.segmented_control("Layer shown", layers, default=1, required=True, key="state_layer")
-        st.altair_chart(charts.states_chart(states[states["layer"] == layer]), alt="hidden states by time step and unit")
+        chart, name = charts.states_chart(states[states["layer"] == layer]), f"hidden states at iteration {exactly}"
+        draw(row, chart, name, origin, key="states", alt="hidden states by time step and unit")
         with st.popover("The sample and the answers", type="tertiary"):
             st.dataframe(tables.example_table(diagnosis, place), hide_index=True)
-    _heading("How weights, biases and gradients are spread", "distribution", "histogram")
+    row = _heading("How weights, biases and gradients are spread", "distribution", "histogram")
     spread, counts = tables.distribution_table(diagnosis), tables.histogram_table(diagnosis, place)
     kinds = list(dict.fromkeys(spread["kind"]))
-    for column, kind in zip(st.columns(len(kinds)), kinds, strict=True):
+    titles = {kind: f"{kind} at iteration {exactly:,}" for kind in kinds}
+    drawn = {kind: charts.distribution_chart(spread[spread["kind"] == kind], kind, at=at) for kind in kinds}
+    bars = {title: charts.histogram_chart(counts[counts["kind"] == kind], title) for kind, title in titles.items()}
+    offer(row, drawn | bars, origin, "spreads")
+    for column, (kind, title) in zip(st.columns(len(kinds)), titles.items(), strict=True):
         with column:
-            chart = charts.distribution_chart(spread[spread["kind"] == kind], kind, at=at)
-            st.altair_chart(chart, alt=f"quantiles of the {kind} over the iterations")
-            title = f"{kind} at iteration {int(diagnosis.iterations[place]):,}"
-            st.altair_chart(charts.histogram_chart(counts[counts["kind"] == kind], title), alt=f"histogram of the {kind}")
+            st.altair_chart(drawn[kind], alt=f"quantiles of the {kind} over the iterations")
+            st.altair_chart(bars[title], alt=f"histogram of the {kind}")
 
 
-def black_box_panel(box: BlackBox, name: str = "") -> None:
-    """Show what happened first in a run that overflowed."""
+def black_box_panel(box: BlackBox, origin: Callable[[], Origin], key: str, name: str = "") -> None:
+    """Show what happened first in a run that overflowed; the key is unlike those of other runs on the page."""
     with st.container(border=True):
         st.markdown(f"{word('overflow')[0]} **{literal(name)}What happened first.** {literal(box.sentence)}")
         if len(box.steps) > 1:
@@ -292,8 +310,9 @@ def black_box_panel(box: BlackBox, name: str = "") -> None:
             st.markdown(literal(f"Largest {what}, in that iteration: {values}"))
         trail = tables.trail_table(box)
         if len(trail) > 1:
-            _heading(f"The {len(trail) - 1} iterations before", "trail")
-            st.altair_chart(charts.trail_chart(trail), alt="largest hidden value, gradient norm, largest weight and loss")
+            row = _heading(f"The {len(trail) - 1} iterations before", "trail")
+            alt = "largest hidden value, gradient norm, largest weight and loss"
+            draw(row, charts.trail_chart(trail), "iterations before the overflow", origin, key=f"trail_{key}", alt=alt)
         with st.expander("As numbers"):
             st.dataframe(trail, hide_index=True)
 

@@ -108,26 +108,31 @@ def _choices(name: str) -> list[str]:
 
 
 def _knob(name: str) -> None:
-    """Draw one knob and, below it, what it does and what is wrong with its value."""
-    field = FIELDS[name]
+    """Draw one knob and, below it, what it does and what is wrong with its value.
+
+    Each widget is given its present value as its default too: a browser that begins the next run of the page before it has
+    seen the first would otherwise send the widget's own default, such as the least step of a slider.
+    """
+    field, key, given = FIELDS[name], _key(name), st.session_state[_key(name)]
     if field.kind in ("choice", "bool"):
         choices = _choices(name)
         if name == "task":
-            st.pills(field.label, choices, required=True, key=_key(name), on_change=_start_from_task, wrap=True)
+            st.pills(field.label, choices, required=True, default=given, key=key, on_change=_start_from_task, wrap=True)
         elif len(choices) < 8:
-            st.pills(field.label, choices, selection_mode="multi", key=_key(name), wrap=True)
+            st.pills(field.label, choices, selection_mode="multi", default=given, key=key, wrap=True)
         else:
-            st.multiselect(field.label, choices, key=_key(name))
+            st.multiselect(field.label, choices, given, key=key)
     else:
         several = "1-5" if field.kind == "int" else "0.1, 0.5, 1"
         about = f"Expected: {field.expected}. Several values at once: {several}"
         usual = "usual" if field.usual else None
-        st.text_input(field.label, key=_key(name), help=about, on_change=_follow, args=(name,), placeholder=usual)
+        st.text_input(field.label, given, key=key, help=about, on_change=_follow, args=(name,), placeholder=usual)
     if problem := _problem(name):
         st.markdown(f":red[{literal(problem)}]")
     if name in SLIDERS:
         label, key = f"{field.label}, in steps", f"slider_{name}"
-        st.select_slider(label, SLIDERS[name], key=key, on_change=_lead, args=(name,), label_visibility="collapsed")
+        options = {"value": st.session_state.get(key), "label_visibility": "collapsed"}
+        st.select_slider(label, SLIDERS[name], key=key, on_change=_lead, args=(name,), **options)
     st.caption(literal(_note(name)))
 
 
@@ -151,7 +156,7 @@ def _counts(plan: Plan) -> str:
 
 def start_bar(train: Callable[[Plan], None]) -> None:
     """Draw the presets and the button that hands what the knobs say to `train`."""
-    keep_state(list(map(_key, KNOBS)))
+    keep_state([*map(_key, KNOBS), *(f"slider_{name}" for name in SLIDERS)])
     if _key(FIRST[0]) not in st.session_state:
         set_knobs({})
     _choices("loss")  # takes away what does not suit, before anything is drawn

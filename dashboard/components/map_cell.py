@@ -1,19 +1,25 @@
 """One cell of a map, closely: its run, trained again with the same bits, why it ended so, and how far the edge is."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
 from dashboard.charts.curves import READING, curve_chart
+from dashboard.components.chart_view import draw, heading
 from dashboard.components.diagnosis import advice_lines, black_box_at_once, black_box_panel
 from dashboard.components.map_data import drawn_axis, facet_title, label_of, moves_of
 from dashboard.components.results import event_sentence, outcome_badge, run_details
-from dashboard.components.session import heading, literal, the_store
+from dashboard.components.session import literal, the_store
 from engine import OUTCOMES, TASKS, RunConfig
 from studies import Plan
 from studies.diagnosis import seconds_alone
 from studies.edges import sentence
+from studies.export_tables import Origin
 from studies.jobs import start
 from studies.maps import GOOD, Map
+from studies.plans import describe
 from studies.store_maps import MapRecord
 from studies.store_runs import long_curves
 from studies.verify import train_again
@@ -64,12 +70,14 @@ def cell_section(record: MapRecord, cells, place: tuple[int, int, int]) -> None:
             st.warning(
                 f"Trained again it has other bits; on the map it is {outcome}. Another version of the engine made the map."
             )
-        _curve(run, config)
+        settings = config.to_dict()
+        origin = partial(Origin, "a run of a map", record.name, describe(settings, list(settings)), rows=1)
+        _curve(run, config, origin)
         if outcome in GOOD and cells[place]["outcome"].all():  # while a map is trained, other seeds may be missing
             _moves(record.map, cells, place)
         advice_lines(run, lambda changed: _train(Plan.of_config(changed)))
         if box := black_box_at_once(run):
-            black_box_panel(box)
+            black_box_panel(box, origin, "cell")
         if st.button("Train it as an experiment, with diagnosis", key="cell_experiment", icon=":material/experiment:"):
             _train(Plan.of_config(config))
         with st.expander("Numbers and worked examples"):
@@ -105,14 +113,14 @@ def _run(config: RunConfig) -> dict:
     return train_again(config)
 
 
-def _curve(run: dict, config: RunConfig) -> None:
+def _curve(run: dict, config: RunConfig, origin: Callable[[], Origin]) -> None:
     row = {"run_id": run["id"], "label": "this run", "color": run["outcome"], "outcome": run["outcome"]}
     row |= {"overflow_iteration": run["overflow_iteration"], "n_iterations": config.n_iterations}
     baseline = TASKS[config.task].baseline(config)
     frame, runs = long_curves({run["id"]: run["curves"]}), pd.DataFrame([row])
-    heading("Loss", READING["loss"])
+    heads = heading("Loss", READING["loss"])
     chart = curve_chart(frame, runs, "loss", "loss", log=True, baseline=baseline, height=220)
-    st.altair_chart(chart, alt="loss of the cell's run", key="cell_curve")
+    draw(heads, chart, "loss", origin, key="cell_curve", alt="loss of the cell's run")
 
 
 def _moves(made: Map, cells, place: tuple[int, int, int]) -> None:

@@ -120,18 +120,18 @@ def map_form() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         options = {"index": None, "format_func": titles.get, "on_change": _from_template, "placeholder": "A template"}
         st.selectbox("Start from", list(TEMPLATES), key="map_template", width=300, **options)
-        st.text_input("Name", key="map_name", width=320)
+        st.text_input("Name", st.session_state["map_name"], key="map_name", width=320)
         options = {"index": None, "on_change": _from_task, "placeholder": "as fixed below"}
         st.selectbox("Task", list(TASKS), key="map_task", width=190, **options)
     for side, title in SIDES.items():
         _side(side, title)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.number_input("Cells along a side", SMALLEST, LARGEST, key="map_size", width=150)
-        st.number_input("Seeds per cell", 1, MOST_SEEDS, key="map_n_seeds", width=130)
+        st.number_input("Cells along a side", SMALLEST, LARGEST, st.session_state["map_size"], key="map_size", width=150)
+        st.number_input("Seeds per cell", 1, MOST_SEEDS, st.session_state["map_n_seeds"], key="map_n_seeds", width=130)
         options = {"on_change": _follow_facet, "format_func": _label}
         st.selectbox("A plane for each", [NONE, *WORDS], key="map_facet", width=190, **options)
         if st.session_state["map_facet"] != NONE:
-            st.text_input("Values", key="map_facet_values", width=320)
+            st.text_input("Values", st.session_state["map_facet_values"], key="map_facet_values", width=320)
     st.text_area(
         "Fixed settings, one on each line",
         key="map_fixed",
@@ -167,8 +167,8 @@ def _side(side: str, title: str) -> None:
         has_range = st.session_state[f"{key}_setting"] not in WORDS
         if has_range:
             unable = bool(st.session_state[f"{key}_values"].strip())
-            st.text_input("from", key=f"{key}_low", width=110, disabled=unable)
-            st.text_input("to", key=f"{key}_high", width=110, disabled=unable)
+            st.text_input("from", st.session_state[f"{key}_low"], key=f"{key}_low", width=110, disabled=unable)
+            st.text_input("to", st.session_state[f"{key}_high"], key=f"{key}_high", width=110, disabled=unable)
             st.checkbox("log", key=f"{key}_log", disabled=unable, help="Spread evenly over powers of ten.")
         st.text_input("or values" if has_range else "values", key=f"{key}_values", width=320)
 

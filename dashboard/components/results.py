@@ -9,14 +9,17 @@ import streamlit as st
 
 from dashboard.charts.curves import READING, curve_chart
 from dashboard.charts.outcomes import LOOKS, word
+from dashboard.components.chart_view import draw, heading, job_name
 from dashboard.components.diagnosis import advice_lines
-from dashboard.components.session import heading, literal
+from dashboard.components.session import literal
 from engine import FIELDS, TASKS, RunConfig
-from studies.export_tables import file_name
+from studies.export_tables import Origin, file_name
 from studies.plans import describe
 from studies.script import numpy_script
 from studies.verify import verify
 
+MOST_NAMES = 4
+"""Of runs or jobs, which a file of a chart spells out."""
 TITLES = {"loss": "loss", "accuracy": "answers right", "gradient_norm": "gradient norm"}
 
 
@@ -101,10 +104,22 @@ def curve_charts(
 
 
 def _chart(curves: pd.DataFrame, runs: pd.DataFrame, field: str, color_title: str, key: str, **options) -> None:
-    heading(TITLES[field].capitalize(), READING[field])
+    row = heading(TITLES[field].capitalize(), READING[field])
     chart = curve_chart(curves, runs, field, TITLES[field], color_title=color_title, **options)
     alt = f"{TITLES[field]} over the iterations, {len(runs)} runs"
-    st.altair_chart(chart, key=key, alt=alt)
+    draw(row, chart, TITLES[field], partial(origin_of, runs), key=key, alt=alt)
+
+
+def origin_of(runs: pd.DataFrame) -> Origin:
+    """Return where the curves of runs come from: their own names, or those of their jobs, and the settings that all share."""
+    names = [name for name in runs["name"].unique() if name]
+    if not names and "job_id" in runs:  # runs that are being trained have none yet
+        names = [job_name(job_id) for job_id in runs["job_id"].dropna().unique()[: MOST_NAMES + 1]]
+    names = list(filter(None, names))
+    name = ", ".join(names[:MOST_NAMES]) + (" and others" if len(names) > MOST_NAMES else "")
+    first = runs.astype(object).where(runs.notna(), None).iloc[0].to_dict()
+    same = [name for name in FIELDS if name in runs and name not in {*varied(runs), "seed"}]
+    return Origin("runs", name, describe(first, same)).of(runs)
 
 
 def common_baseline(runs: pd.DataFrame) -> float | None:

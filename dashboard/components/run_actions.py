@@ -11,12 +11,13 @@ from dashboard.components.diagnosis import advice_lines, diagnosis_section
 from dashboard.components.results import color_choice, common_baseline, curve_charts, labelled, outcome_counts, run_details
 from dashboard.components.session import literal, the_store
 from engine import BrinkError
-from studies.export import FORMATS, Origin, curves_to_csv, export
+from studies.export import FORMATS, TENSORBOARD, Format, Origin, curves_to_csv, export
 from studies.export_tables import file_name
 
 MOST_OVERLAID = 500
-MOST_PRINTED, MOST_IN_SHEETS = 5000, 1000
-"""Rows that are offered for people to read; runs whose curves are offered for Excel, which takes them point by point."""
+MOST_PRINTED, MOST_IN_SHEETS, MOST_IN_EVENTS = 5000, 1000, 5000
+"""Rows that are offered for people to read; runs whose curves are offered for Excel, which takes them point by point, and for
+TensorBoard, which has a file for each."""
 
 
 def export_buttons(
@@ -45,20 +46,21 @@ def export_buttons(
         Of the buttons' keys, where a page offers several tables.
     """
 
-    def button(kind: str, label: str, make: Callable[[], bytes], key: str, name: str = what) -> None:
-        form = FORMATS[kind]
+    def button(form: Format, label: str, make: Callable[[], bytes], key: str, name: str = what) -> None:
         file = file_name(name, origin.name, form.ending)
         options = {"mime": form.mime, "on_click": "ignore", "key": f"{prefix}_{key}", "icon": ":material/download:"}
         st.download_button(label, make, file, **options)
 
     def plain_button(kind: str) -> None:
-        title = FORMATS[kind].title
-        button(kind, f"{title} ({n_rows:,})", lambda: export(kind, table(), origin, directions=directions), title)
+        form = FORMATS[kind]
+        button(form, f"{form.title} ({n_rows:,})", lambda: export(kind, table(), origin, directions=directions), form.title)
 
     def with_curves(kind: str) -> bytes:
         runs = table()
         found = curves(runs["id"])
-        return curves_to_csv(found, origin.of(runs)) if kind == "csv" else export(kind, runs, origin, found)
+        if kind == "csv":
+            return curves_to_csv(found, origin.of(runs))
+        return TENSORBOARD.write(runs, origin, found) if kind == "events" else export(kind, runs, origin, found)
 
     for kind in ("csv", "json"):
         plain_button(kind)
@@ -75,7 +77,9 @@ def export_buttons(
         for kind in ("csv", "json", "parquet", "xlsx") if asked else ():
             if kind != "xlsx" or n_rows <= MOST_IN_SHEETS:
                 label = f"{FORMATS[kind].title} with curves" if kind != "csv" else "Curves alone as CSV"
-                button(kind, label, partial(with_curves, kind), f"curves_{kind}", f"{what}_curves")
+                button(FORMATS[kind], label, partial(with_curves, kind), f"curves_{kind}", f"{what}_curves")
+        if asked and n_rows <= MOST_IN_EVENTS:
+            button(TENSORBOARD, "For TensorBoard", partial(with_curves, "events"), "curves_events", f"{what}_tensorboard")
 
 
 def overlay(runs: pd.DataFrame) -> None:

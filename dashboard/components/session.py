@@ -20,15 +20,6 @@ def free_name(name: str, taken: set[str]) -> str:
     return name if name not in taken else next(new for n in itertools.count(2) if (new := f"{name} {n}") not in taken)
 
 
-def heading(text: str, *readings: str) -> None:
-    """Show what a chart is, and beside it how to read it."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(f"**{text}**", width="content")
-        with st.popover("How to read this", type="tertiary"):
-            for reading in readings:
-                st.markdown(reading)
-
-
 def keep_state(keys: list[str]) -> None:
     """Give widgets back what Streamlit forgot because they were not drawn in the run before.
 

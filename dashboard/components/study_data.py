@@ -20,7 +20,7 @@ def trials_of(study: Study) -> pd.DataFrame:
 
 @st.cache_resource(show_spinner=False, max_entries=60)
 def _trials(url: str, study_id: str, n_done: int) -> pd.DataFrame:
-    return analysis.trials_table(the_store(), the_store().study(study_id))  # shared: nobody changes it
+    return the_store().trials_table(study_id)  # shared: nobody changes it
 
 
 def importances_of(study: Study, objective: str) -> pd.Series:

@@ -185,7 +185,7 @@ def study_form() -> None:
             placeholder="A template",
             width=260,
         )
-        st.text_input("Name", key="study_name", width=320)
+        st.text_input("Name", st.session_state["study_name"], key="study_name", width=320)
         st.selectbox("Task", list(TASKS), index=None, key="study_task", on_change=_from_task, placeholder=_task(), width=190)
     st.markdown("**What is searched**: numbers from … to …, or a list of choices")
     version = st.session_state["study_version"]
@@ -213,14 +213,14 @@ def study_form() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control("Until", UNTIL, key="study_until", required=True)
         if st.session_state["study_until"] == "minutes":
-            st.number_input("Minutes", 0.05, 30 * 24 * 60.0, key="study_minutes", width=130)
+            st.number_input("Minutes", 0.05, 30 * 24 * 60.0, st.session_state["study_minutes"], key="study_minutes", width=130)
         else:
-            st.number_input("Trials", 1, 100_000, key="study_n_trials", width=130)
-        st.number_input("Seeds per trial", 1, 1000, key="study_n_seeds", width=130)
+            st.number_input("Trials", 1, 100_000, st.session_state["study_n_trials"], key="study_n_trials", width=130)
+        st.number_input("Seeds per trial", 1, 1000, st.session_state["study_n_seeds"], key="study_n_seeds", width=130)
         st.number_input(
             "Asked at once", 1, 100_000, value=None, key="study_batch", placeholder="usual", width=130, help=BATCH_NOTE
         )
-        st.number_input("Sampler's seed", 0, 2**32 - 1, key="study_seed", width=130)
+        st.number_input("Sampler's seed", 0, 2**32 - 1, st.session_state["study_seed"], key="study_seed", width=130)
     chosen = [st.session_state["study_first"], st.session_state["study_second"]]
     search, problem = _search()
     pruner = st.session_state["study_pruner"]

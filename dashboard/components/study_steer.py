@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard.components.job_view import idle_line
 from dashboard.components.session import literal, the_store
 from dashboard.components.study_data import best_trial, label_of, speed_of, trials_of
+from dashboard.report import study_report
 from engine import BrinkError
 from studies.archive import export_archive
 from studies.export_tables import file_name
@@ -96,6 +97,16 @@ def steer_bar(study: Study, fork: Callable[[Study], None]) -> None:
             key="study_archive",
             icon=":material/archive:",
             help="All of it in one file, which another installation imports without loss.",
+        )
+        st.download_button(
+            "Study as a report",
+            partial(study_report, the_store(), study.id),
+            file_name("report", study.name, "html"),
+            "text/html",
+            on_click="ignore",
+            key="study_report",
+            icon=":material/description:",
+            help="One page with numbers, charts and all trials, to be sent or printed; it needs no Brink and no network.",
         )
         _details_form(study)
         if study.job.is_live:

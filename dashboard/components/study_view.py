@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import altair as alt
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.charts import studies as charts
 from dashboard.charts import trials as more
@@ -13,9 +15,10 @@ from dashboard.charts.curves import READING as CURVE_READING
 from dashboard.charts.curves import curve_chart
 from dashboard.charts.marks import brushed
 from dashboard.charts.outcomes import LOOKS, word
+from dashboard.components.chart_view import draw, heading, offer
 from dashboard.components.results import common_baseline, outcome_badge
 from dashboard.components.run_actions import export_buttons
-from dashboard.components.session import heading, literal, the_store
+from dashboard.components.session import literal, the_store
 from dashboard.components.study_data import (
     BAND_RUNS,
     best_trial,
@@ -108,10 +111,17 @@ def _clear() -> None:
     st.session_state["study_nonce"] = st.session_state.get("study_nonce", 0) + 1  # charts forget their brushes
 
 
-def _chart(study: Study, table: pd.DataFrame, chart, name: str, alt: str, fields: dict[str, str] | None = None) -> None:
-    """Draw a chart of trials: a click picks a trial, a brush selects some; `fields` are the brush's, by column of the table."""
+def _selecting(study: Study, table: pd.DataFrame, name: str, fields: dict[str, str] | None = None) -> dict:
+    """Return options of a chart of trials: a click picks one, a brush selects some; `fields` are the brush's, by column."""
     key = f"{name}_{study.id}_{st.session_state.get('study_nonce', 0)}"
-    st.altair_chart(chart, key=key, on_select=partial(_take, study.id, table, key, fields or {}), alt=alt)
+    return {"key": key, "on_select": partial(_take, study.id, table, key, fields or {})}
+
+
+def _origin(study: Study, table: pd.DataFrame | None = None) -> Origin:
+    """Return the origin of a chart; with the table of one in which trials are faded, of which."""
+    table = trials_of(study) if table is None else table
+    words = f"{table['selected'].sum():,} trials selected, the others faded" if "selected" in table else ""
+    return Origin.of_study(study, words).of(table)
 
 
 def _take(study_id: str, table: pd.DataFrame, key: str, fields: dict[str, str]) -> None:
@@ -128,8 +138,8 @@ def _take(study_id: str, table: pd.DataFrame, key: str, fields: dict[str, str]) 
         st.session_state.pop("selected_trials")
 
 
-def _heading(text: str, reading: str) -> None:
-    heading(text, READING[reading])
+def _heading(text: str, reading: str) -> DeltaGenerator:
+    return heading(text, READING[reading])
 
 
 def _caption(text: str) -> None:
@@ -138,19 +148,21 @@ def _caption(text: str) -> None:
 
 
 def _overview(study: Study, table: pd.DataFrame, objective: str) -> None:
-    _heading("History", "history")
+    row, origin = _heading("History", "history"), partial(_origin, study, table)
     best = best_so_far(table[objective].where(table["state"] == "complete"), study.search.direction(objective)).ffill()
     n_trials = None if study.search.seconds else study.n_trials
     chart = charts.history_chart(table, objective, best, n_trials)
-    _chart(study, table, chart, "history", "values by trial", {"number": "number", "value": objective})
+    options = _selecting(study, table, "history", {"number": "number", "value": objective})
+    draw(row, chart, "history", origin, alt="values by trial", **options)
     _caption(charts.thinned_caption(table))
     trial_section(study, table)
     if len(study.search.objectives) > 1:
-        _heading("Both objectives", "pareto")
+        row = _heading("Both objectives", "pareto")
         first, second = study.search.objectives
         front = on_the_front(table, {name: study.search.direction(name) for name in study.search.objectives})
         chart = charts.pareto_chart(table, (first, second), front)
-        _chart(study, table, chart, "pareto", "both objectives", {"first": first, "second": second})
+        options = _selecting(study, table, "pareto", {"first": first, "second": second})
+        draw(row, chart, "both objectives", origin, alt="both objectives", **options)
     if study.job.kind == "search" and len(table) <= BAND_RUNS:  # the curves of more have a view of their own
         _bands(study)
 
@@ -160,39 +172,47 @@ def _bands(study: Study) -> None:
     runs, curves = curves_of(study)
     if runs.empty:
         return
-    _heading("Learning curves", "curves")
+    row = _heading("Learning curves", "curves")
     if len(runs) < len(trials_of(study)) * study.search.n_seeds:
         st.caption(f"{len(runs):,} of the runs, spread evenly over all.")
     runs = runs.assign(run_id=runs["id"], label="run " + runs["number"].astype(str), color=runs["outcome"])
     chart = curve_chart(curves, runs, "loss", "loss", log=True, baseline=common_baseline(runs))
-    st.altair_chart(chart, alt="loss of runs of the study")
+    draw(row, chart, "learning curves", partial(_origin, study), key="curves", alt="loss of runs of the study")
 
 
 def _curves(study: Study, table: pd.DataFrame, objective: str) -> None:
     cells = density_of(study)
     if len(cells):
-        _heading("Learning curves of all runs, as a density", "density")
-        st.altair_chart(more.density_chart(cells), alt="density of the learning curves")
+        row = _heading("Learning curves of all runs, as a density", "density")
+        chart = more.density_chart(cells)
+        draw(
+            row,
+            chart,
+            "density of learning curves",
+            partial(_origin, study),
+            key="density",
+            alt="density of the learning curves",
+        )
     _bands(study)
 
 
 def _settings(study: Study, table: pd.DataFrame, objective: str) -> None:
     shares = importances_of(study, objective)
     names = [*shares.index, *(name for name in study.search.space if name not in shares.index)]
-    _heading("One setting at a time", "slice")
-    _in_columns(names, partial(_slice, study, table, objective))
+    origin = partial(_origin, study, table)
+    row = _heading("One setting at a time", "slice")
+    slices = {name: charts.slice_chart(table, name, objective, label_of(name)) for name in names}
+    offer(row, {f"{charts.title(objective)} by {label_of(name)}": chart for name, chart in slices.items()}, origin, "slices")
+    _in_columns(names, lambda name: _slice(study, table, objective, name, slices[name]))
     trial_section(study, table)
     if len(shares) > 1:
-        _heading("What decides", "importance")
-        st.altair_chart(charts.importance_chart(shares), alt="importance of each setting")
-    _heading("Outcomes by setting", "outcomes")
-    _in_columns(
-        names, lambda name: st.altair_chart(more.outcomes_chart(table, name, label_of(name)), alt=f"outcomes by {name}")
-    )
-
-
-def _outcomes(table: pd.DataFrame, name: str) -> None:
-    st.altair_chart(more.outcomes_chart(table, name, label_of(name)), alt=f"outcomes by {name}")
+        row = _heading("What decides", "importance")
+        chart = charts.importance_chart(shares)
+        draw(row, chart, "importance", partial(_origin, study), key="importance", alt="importance of each setting")
+    row = _heading("Outcomes by setting", "outcomes")
+    origin, bars = partial(_origin, study), {name: more.outcomes_chart(table, name, label_of(name)) for name in names}
+    offer(row, {f"outcomes by {label_of(name)}": chart for name, chart in bars.items()}, origin, "outcomes")
+    _in_columns(names, lambda name: st.altair_chart(bars[name], alt=f"outcomes by {name}"))
 
 
 def _in_columns(names: list[str], draw: Callable[[str], object]) -> None:
@@ -202,9 +222,9 @@ def _in_columns(names: list[str], draw: Callable[[str], object]) -> None:
                 draw(name)
 
 
-def _slice(study: Study, table: pd.DataFrame, objective: str, name: str) -> None:
-    chart = charts.slice_chart(table, name, objective, label_of(name))
-    _chart(study, table, chart, f"slice_{name}", f"{objective} by {name}", {"setting": name, "value": objective})
+def _slice(study: Study, table: pd.DataFrame, objective: str, name: str, chart: alt.Chart) -> None:
+    options = _selecting(study, table, f"slice_{name}", {"setting": name, "value": objective})
+    st.altair_chart(chart, alt=f"{objective} by {name}", **options)
     _caption(charts.absent_caption(table, name))
 
 
@@ -212,6 +232,7 @@ def _pairs(study: Study, table: pd.DataFrame, objective: str) -> None:
     shares = importances_of(study, objective)
     names = [*shares.index, *(name for name in study.search.space if name not in shares.index)]
     minimize, labels = study.search.direction(objective) == "minimize", {name: label_of(name) for name in names}
+    origin = partial(_origin, study, table)
     if len(names) > 1:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             x = st.selectbox("Across", names, format_func=label_of, key="pair_x", width=220)
@@ -221,30 +242,34 @@ def _pairs(study: Study, table: pd.DataFrame, objective: str) -> None:
             colour = st.segmented_control(
                 "Colour", list(shown), default="objective", required=True, format_func=shown.get, key="pair_colour"
             )
-        _heading("Two settings", "pair")
+        row = _heading("Two settings", "pair")
         cells = surface_of(study, x, y, objective) if colour == "objective" else None
         chart = more.pair_chart(table, x, y, objective, labels, colour, cells, minimize)
-        _chart(study, table, chart, f"pair_{x}_{y}_{colour}", f"{objective} by {x} and {y}", {"x": x, "y": y})
+        options = _selecting(study, table, f"pair_{x}_{y}_{colour}", {"x": x, "y": y})
+        name = f"{charts.title(objective)} by {labels[x]} and {labels[y]}"
+        draw(row, chart, name, origin, alt=f"{objective} by {x} and {y}", **options)
         _caption(charts.absent_caption(table, x, y))
         trial_section(study, table)
-    _heading("All settings", "parallel")
+    row = _heading("All settings", "parallel")
     settings = list(study.search.space)
     chart = more.parallel_chart(table, settings, objective, labels, minimize)
-    _chart(study, table, chart, "parallel", "all settings and the objective")
+    options = _selecting(study, table, "parallel")
+    draw(row, chart, "all settings", origin, alt="all settings and the objective", **options)
     _caption(more.parallel_caption(table, settings, objective, minimize))
     if len(names) == 1:
         trial_section(study, table)
 
 
 def _spread(study: Study, table: pd.DataFrame, objective: str) -> None:
-    _heading("Distribution", "distribution")
-    st.altair_chart(more.distribution_chart({study.name: table}, objective), alt=f"distribution of {objective}")
+    row, origin, name = _heading("Distribution", "distribution"), partial(_origin, study), f"distribution of {objective}"
+    draw(row, more.distribution_chart({study.name: table}, objective), name, origin, key="distribution", alt=name)
     _caption(more.distribution_caption({study.name: table}))
     if study.job.kind == "search":
-        _heading("When", "timeline")
+        row = _heading("When", "timeline")
         chunks, now = chunks_table(the_store(), study, table, time.time())
         n_trials = None if study.search.seconds else study.n_trials
-        st.altair_chart(more.timeline_chart(chunks, now, n_trials), alt="when trials were trained")
+        chart = more.timeline_chart(chunks, now, n_trials)
+        draw(row, chart, "timeline", origin, key="timeline", alt="when trials were trained")
 
 
 def _trials(study: Study, table: pd.DataFrame, objective: str) -> None:

@@ -8,14 +8,18 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Error, expect, sync_playwright
+from sqlalchemy import MetaData
+
+from studies import open_store
 
 sys.path.insert(0, str(Path(__file__).parent))
 from find import OPTIONS, browser_path
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30_000
+PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)
 
 
@@ -67,14 +71,33 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def server(tmp_path):
-    """A fresh server; its log must be free of tracebacks at the end."""
-    server = Server(tmp_path)
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The server of all tests of a file; its log must be free of tracebacks at the end."""
+    server = Server(tmp_path_factory.mktemp("served"))
     server.start()
     yield server
     server.kill()
     assert "Traceback" not in server.log.read_text()
+
+
+@pytest.fixture
+def server(served):
+    """A server with an empty store."""
+    yield served
+    store = open_store(served.store_url)
+    for job in [job for kind in ("plan", "search", "map") for job in store.jobs(kind=kind)]:
+        if job.is_live and job.process:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(int(job.process.split(":")[1]))
+                process.kill()
+                process.wait()
+    tables = MetaData()
+    tables.reflect(store.engine)
+    with store.engine.begin() as connection:
+        for table in reversed(tables.sorted_tables):
+            if "version" not in table.name:
+                connection.execute(table.delete())
 
 
 @pytest.fixture
@@ -112,8 +135,10 @@ def idle(page) -> None:
 
 
 def type_into(page, knob: str, text: str) -> None:
-    """Type into a knob and wait until the page has taken it."""
+    """Type into a knob once the page is drawn to its end, and wait until it has taken the text."""
     field = page.locator(f".st-key-knob_{knob} input")
+    expect(field).to_be_visible()
+    idle(page)
     field.fill(text)
     field.press("Enter")
     idle(page)

@@ -7,7 +7,8 @@ from conftest import idle
 from playwright.sync_api import expect
 
 from studies import Plan, open_store
-from studies.comparison import compare, runs_group
+from studies.comparison import compare
+from studies.groups import runs_group
 from studies.jobs import run_job
 
 

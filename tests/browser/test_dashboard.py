@@ -286,7 +286,9 @@ def test_a_diagnosis_follows_a_click_on_the_loss(server, open_page):
 
 
 @pytest.mark.parametrize("path", ["/runs", "/studies"])
-def test_a_link_into_the_app_works_as_a_servers_very_first_address(open_page, path):
+def test_a_link_into_the_app_works_as_a_servers_very_first_address(server, open_page, path):
+    server.kill()
+    server.start()
     page = open_page(path)
     expect(page.get_by_role("link", name="Experiment", exact=True)).to_be_visible()
     expect(page.get_by_test_id("stSidebar")).to_have_count(0)

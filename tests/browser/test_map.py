@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Server, idle
+from conftest import idle
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -29,22 +29,9 @@ TRAINED = re.compile("of the plane learns")
 STOPPED = "Not at its end. What is trained is kept."
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """One server for all tests of this file, for each of which its store is empty."""
-    server = Server(tmp_path_factory.mktemp("map"))
-    server.start()
-    yield server
-    server.kill()
-    assert "Traceback" not in server.log.read_text()
-
-
 @pytest.fixture
 def store(server):
-    store = open_store(server.store_url)
-    yield store
-    for record in store.maps():
-        store.delete_map(record.id)
+    return open_store(server.store_url)
 
 
 def plane(name="small", **changes):

@@ -64,9 +64,9 @@ class Page:
         return False
 
 
-@pytest.fixture
-def server(tmp_path):
-    page = Page(tmp_path)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    page = Page(tmp_path_factory.mktemp("canvas"))
     try:
         assert any(page.answers() for _ in range(300))
         yield page

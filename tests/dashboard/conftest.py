@@ -1,6 +1,7 @@
 """Stores for the dashboard's tests: an empty one, and one with every kind of run."""
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from engine import ACTIVATIONS
 from studies import Plan, open_store
@@ -31,6 +32,24 @@ def empty_url(tmp_path):
     url = f"sqlite:///{tmp_path / 'empty.db'}"
     open_store(url)
     return url
+
+
+@pytest.fixture
+def open_app(monkeypatch):
+    """Return a function that opens a page on a store, at an address."""
+
+    def open_app(url: str, page: str = "experiment", **address) -> AppTest:
+        monkeypatch.setenv("BRINK_STORAGE", url)
+        test = AppTest.from_file("../../dashboard/app.py", default_timeout=60)
+        for name, value in address.items():
+            test.query_params[name] = value
+        if page != "experiment":
+            test.switch_page(f"views/{page}.py")
+        test.run()
+        assert not test.exception
+        return test
+
+    return open_app
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from streamlit.testing.v1 import AppTest
 
 from dashboard.charts.maps import Ramp
 from dashboard.charts.outcomes import word
@@ -57,20 +56,9 @@ def cells_of(*facets, **columns):
 
 
 @pytest.fixture
-def page(monkeypatch):
+def page(open_app):
     """Return a function that opens the page on a store."""
-
-    def open_page(url: str, **address) -> AppTest:
-        monkeypatch.setenv("BRINK_STORAGE", url)
-        test = AppTest.from_file("../../dashboard/app.py", default_timeout=60)
-        test.run()
-        for name, value in address.items():
-            test.query_params[name] = value
-        test.switch_page("views/map.py").run()
-        assert not test.exception
-        return test
-
-    return open_page
+    return lambda url, **address: open_app(url, "map", **address)
 
 
 @pytest.fixture(scope="module")
@@ -176,13 +164,15 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "message"), WRONG)
-def test_what_is_wrong_is_said_before_anything_is_trained(page, empty_url, changes, message):
-    test = typed(page(empty_url), **changes)
-    (problem,) = [element.value for element in test.markdown if element.value.startswith(":red[")]
-    assert message in problem.replace("\\", "")
-    assert test.button(key="map_start").disabled
-    assert not test.code
+def test_what_is_wrong_is_said_before_anything_is_trained(page, empty_url):
+    test = page(empty_url)
+    right = {name: test.session_state[f"map_{name}"] for changes, _ in WRONG for name in changes}
+    for changes, message in WRONG:
+        typed(test, **right | changes)
+        (problem,) = [element.value for element in test.markdown if element.value.startswith(":red[")]
+        assert message in problem.replace("\\", "")
+        assert test.button(key="map_start").disabled
+        assert not test.code
 
 
 def test_what_is_typed_is_shown_literally_also_where_it_is_wrong(page, empty_url):
@@ -193,13 +183,13 @@ def test_what_is_typed_is_shown_literally_also_where_it_is_wrong(page, empty_url
     assert not re.search(r"(?<!\\)[*<>\[\]`$]|(?<!\\):red", problem.removeprefix(":red[").removesuffix("]"))
 
 
-@pytest.mark.parametrize("key", TEMPLATES)
-def test_a_template_fills_the_form(page, empty_url, key):
+def test_a_template_fills_the_form(page, empty_url):
     test = page(empty_url)
-    test.selectbox(key="map_template").select(key).run()
-    made = Map(**TEMPLATES[key])
-    assert shown_map(test) == made
-    assert test.button(key="map_start").label.startswith(f"Train {made.n_runs:,} runs, about ")
+    for key, parts in TEMPLATES.items():
+        test.selectbox(key="map_template").select(key).run()
+        made = Map(**parts)
+        assert shown_map(test) == made
+        assert test.button(key="map_start").label.startswith(f"Train {made.n_runs:,} runs, about ")
 
 
 @pytest.mark.parametrize("task", ["adding_problem", "bit_count"])

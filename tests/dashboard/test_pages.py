@@ -13,25 +13,11 @@ from studies.export import FORMATS
 from studies.jobs import run_job
 from studies.plans import Plan
 
-PAGES = {"experiment": None, "runs": "views/runs.py"}
-
 
 @pytest.fixture
-def app(monkeypatch):
+def app(open_app):
     """Return a function that opens a page on a store."""
-
-    def open_page(url: str, page: str = "experiment", query: dict | None = None) -> AppTest:
-        monkeypatch.setenv("BRINK_STORAGE", url)
-        test = AppTest.from_file("../../dashboard/app.py", default_timeout=30)
-        for name, value in (query or {}).items():
-            test.query_params[name] = value
-        test.run()
-        if PAGES[page]:
-            test.switch_page(PAGES[page]).run()
-        assert not test.exception
-        return test
-
-    return open_page
+    return lambda url, page="experiment", query=None: open_app(url, page, **(query or {}))
 
 
 def texts(test: AppTest) -> str:
@@ -41,13 +27,13 @@ def texts(test: AppTest) -> str:
     )
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ["experiment", "runs"])
 def test_an_empty_store_says_what_to_do(app, empty_url, page):
     written = texts(app(empty_url, page))
     assert ("Train" in written) or ("Experiment page" in written)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ["experiment", "runs"])
 def test_a_filled_store_shows_no_error(app, filled_url, page):
     test = app(filled_url, page)
     assert not test.error
@@ -92,21 +78,21 @@ def test_overlaid_runs_join_the_chart(app, filled_url):
     assert len(test.selectbox(key="closer").options) == 3
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_turns_the_knobs_to_what_it_says(app, empty_url, name):
+def test_a_preset_turns_the_knobs_to_what_it_says(app, empty_url):
     test = app(empty_url)
-    test.selectbox(key="preset").select(name).run()
-    plan = Plan.of(name)
-    expected = plan.config(0)
-    assert test.text_input(key="knob_weight_init_std").value == f"{expected.weight_init_std:g}"
-    assert test.text_input(key="knob_learning_rate").value == f"{expected.learning_rate:g}"
-    assert test.text_input(key="knob_hidden_size").value == str(expected.hidden_size)
-    assert test.session_state["knob_cell"] == list(dict.fromkeys(config.cell for config in plan.configs()))
-    assert test.session_state["knob_activation"] == [expected.activation or "sigmoid"]
-    assert test.multiselect(key="knob_init_scheme").value == [expected.init_scheme]
-    assert test.selectbox(key="preset").value == name
-    assert test.button(key="train").label == (f"Train {plan.n_runs} runs" if plan.n_runs > 1 else "Train")
-    assert not [element.value for element in test.markdown if element.value.startswith(":red[")]
+    for name in PRESETS:
+        test.selectbox(key="preset").select(name).run()
+        plan = Plan.of(name)
+        expected = plan.config(0)
+        assert test.text_input(key="knob_weight_init_std").value == f"{expected.weight_init_std:g}"
+        assert test.text_input(key="knob_learning_rate").value == f"{expected.learning_rate:g}"
+        assert test.text_input(key="knob_hidden_size").value == str(expected.hidden_size)
+        assert test.session_state["knob_cell"] == list(dict.fromkeys(config.cell for config in plan.configs()))
+        assert test.session_state["knob_activation"] == [expected.activation or "sigmoid"]
+        assert test.multiselect(key="knob_init_scheme").value == [expected.init_scheme]
+        assert test.selectbox(key="preset").value == name
+        assert test.button(key="train").label == (f"Train {plan.n_runs} runs" if plan.n_runs > 1 else "Train")
+        assert not [element.value for element in test.markdown if element.value.startswith(":red[")]
 
 
 def drawn(test: AppTest) -> set[str]:
@@ -122,20 +108,22 @@ def turn(test: AppTest, **choices) -> AppTest:
     return test.run()
 
 
-@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("task", TASKS)
-def test_only_knobs_that_mean_something_are_drawn_and_what_they_say_can_be_trained(app, empty_url, task, cell):
-    test = turn(app(empty_url), task=task, cell=[cell])
-    settings = {"task": task, "cell": cell, "optimizer": "sgd", "schedule": "constant"}
-    meant = {name for name, field in FIELDS.items() if field.applies(settings)}
-    assert drawn(test) == (meant if len(TASKS[task].losses) > 1 else meant - {"loss"})
-    assert not test.button(key="train").disabled
+def test_only_knobs_that_mean_something_are_drawn_and_what_they_say_can_be_trained(app, empty_url, task):
+    test = app(empty_url)
+    for cell in CELLS:
+        turn(test, task=task, cell=[cell])
+        settings = {"task": task, "cell": cell, "optimizer": "sgd", "schedule": "constant"}
+        meant = {name for name, field in FIELDS.items() if field.applies(settings)}
+        assert drawn(test) == (meant if len(TASKS[task].losses) > 1 else meant - {"loss"})
+        assert not test.button(key="train").disabled
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_an_optimizer_brings_its_constants(app, empty_url, optimizer):
+def test_an_optimizer_brings_its_constants(app, empty_url):
+    test = app(empty_url)
     constants = {name for other in OPTIMIZERS.values() for name in other.constants}
-    assert drawn(turn(app(empty_url), optimizer=[optimizer])) & constants == set(OPTIMIZERS[optimizer].constants)
+    for name, optimizer in OPTIMIZERS.items():
+        assert drawn(turn(test, optimizer=[name])) & constants == set(optimizer.constants)
 
 
 def test_choosing_a_task_turns_the_knobs_to_settings_that_can_learn_it_and_keeps_the_seeds(app, empty_url):
@@ -188,25 +176,28 @@ def test_a_run_of_another_task_shows_its_examples_in_a_line_each(app, empty_url)
     assert "First LSTM" not in texts(test)  # it is not the preset any more
 
 
-@pytest.mark.parametrize(
-    ("knob", "typed", "message"),
-    [
-        ("hidden_size", "0", "expected a whole number from 1 to 1,024, found 0"),
-        ("weight_init_std", "-1", "expected a number from 0 to 1,000,000, found -1"),
-        ("learning_rate", "abc", "expected a number above 0 up to 1,000,000, found 'abc'"),
-        ("bits", "64", "expected a whole number from 2 to 32, found 64"),
-        ("n_iterations", "1000000000", "expected a whole number from 1 to 10,000,000, found 1000000000"),
-        ("seed", "1-1000000000", "at most 100,000 numbers"),
-        ("learning_rate", "![x](http://x.test/x.png)", "found"),
-    ],
-)
-def test_an_impossible_setting_is_refused_where_it_is_typed(app, empty_url, knob, typed, message):
+IMPOSSIBLE = [
+    ("hidden_size", "0", "expected a whole number from 1 to 1,024, found 0"),
+    ("weight_init_std", "-1", "expected a number from 0 to 1,000,000, found -1"),
+    ("learning_rate", "abc", "expected a number above 0 up to 1,000,000, found 'abc'"),
+    ("bits", "64", "expected a whole number from 2 to 32, found 64"),
+    ("n_iterations", "1000000000", "expected a whole number from 1 to 10,000,000, found 1000000000"),
+    ("seed", "1-1000000000", "at most 100,000 numbers"),
+    ("learning_rate", "![x](http://x.test/x.png)", "found"),
+]
+
+
+def test_an_impossible_setting_is_refused_where_it_is_typed(app, empty_url):
     test = app(empty_url)
-    test.text_input(key=f"knob_{knob}").input(typed).run()
-    (shown,) = [element.value for element in test.markdown if element.value.startswith(":red[")]
-    assert message in shown.replace("\\", "")
-    assert "](" not in shown.removeprefix(":red[").removesuffix("]")  # markup arrives escaped
-    assert test.button(key="train").disabled
+    for knob, typed, message in IMPOSSIBLE:
+        right = test.text_input(key=f"knob_{knob}").value
+        test.text_input(key=f"knob_{knob}").input(typed).run()
+        (shown,) = [element.value for element in test.markdown if element.value.startswith(":red[")]
+        assert message in shown.replace("\\", "")
+        assert "](" not in shown.removeprefix(":red[").removesuffix("]")  # markup arrives escaped
+        assert test.button(key="train").disabled
+        test.text_input(key=f"knob_{knob}").input(right).run()
+        assert not test.button(key="train").disabled
 
 
 def test_lists_of_values_and_seeds_are_counted_before_training(app, empty_url):
@@ -222,6 +213,25 @@ def test_a_slider_writes_its_value_and_typing_moves_the_slider(app, empty_url):
     assert test.text_input(key="knob_learning_rate").value == "0.5"
     test.text_input(key="knob_learning_rate").input("2").run()
     assert test.select_slider(key="slider_learning_rate").value == "2"
+
+
+def test_what_a_browser_sends_before_it_knows_better_is_what_the_page_shows(app, empty_url):
+    """Its own default was sent once, and turned weight_init_std to the slider's least step."""
+    test = app(empty_url)
+    test.text_input(key="knob_weight_init_std").input("2").run()
+    slider = test.select_slider(key="slider_weight_init_std").proto
+    assert slider.options[int(slider.default[0])] == "2"
+    assert test.text_input(key="knob_weight_init_std").proto.default == "2"
+    assert test.text_input(key="knob_learning_rate").proto.default == "0.1"
+
+
+def test_sliders_keep_their_place_while_another_page_is_read(app, empty_url):
+    test = app(empty_url)
+    test.text_input(key="knob_weight_init_std").input("2").run()
+    test.switch_page("views/runs.py").run()
+    test.switch_page("views/experiment.py").run()
+    assert test.text_input(key="knob_weight_init_std").value == "2"
+    assert test.select_slider(key="slider_weight_init_std").value == "2"
 
 
 def test_momentum_is_offered_only_where_it_means_something(app, empty_url):
@@ -240,7 +250,7 @@ def test_runs_are_offered_in_every_format_with_curves_when_asked(app, filled_url
     assert labels == [f"{form.title} ({n})" for form in FORMATS.values()]
     test.toggle(key="export_with_curves").set_value(True).run()
     labels = {button.label for button in test.get("download_button")} - set(labels)
-    assert labels == {"Curves alone as CSV", "JSON with curves", "Parquet with curves", "Excel with curves"}
+    assert labels == {"Curves alone as CSV", "JSON with curves", "Parquet with curves", "Excel with curves", "For TensorBoard"}
 
 
 def test_large_tables_are_not_offered_as_pages_to_read(app, filled_url, monkeypatch):

@@ -24,20 +24,11 @@ def studied_url(tmp_path_factory):
 
 
 @pytest.fixture
-def page(monkeypatch):
+def page(open_app):
     """Return a function that opens the page on a store."""
 
     def open_page(url: str, study: str | None = None, **address) -> AppTest:
-        monkeypatch.setenv("BRINK_STORAGE", url)
-        test = AppTest.from_file("../../dashboard/app.py", default_timeout=60)
-        test.run()
-        if study:
-            test.query_params["study"] = study
-        for name, value in address.items():
-            test.query_params[name] = value
-        test.switch_page("views/studies.py").run()
-        assert not test.exception
-        return test
+        return open_app(url, "studies", **({"study": study} if study else {}), **address)
 
     return open_page
 
@@ -95,12 +86,15 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "message"), WRONG)
-def test_what_is_wrong_is_said_before_anything_starts(page, empty_url, changes, message):
-    test = typed(page(empty_url), **changes)
-    (problem,) = [element.value for element in test.markdown if element.value.startswith(":red[")]
-    assert message in problem.replace("\\", "")
-    assert test.button(key="study_start").disabled
+def test_what_is_wrong_is_said_before_anything_starts(page, empty_url):
+    test = page(empty_url)
+    right = {name: test.session_state[f"study_{name}"] for name in ("name", "fixed")}
+    right["rows"] = test.session_state["study_space"].to_numpy().tolist()
+    for changes, message in WRONG:
+        typed(test, **right | changes)
+        (problem,) = [element.value for element in test.markdown if element.value.startswith(":red[")]
+        assert message in problem.replace("\\", "")
+        assert test.button(key="study_start").disabled
     assert open_store(empty_url).studies() == []
 
 

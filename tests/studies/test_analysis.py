@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from studies import PlanError
-from studies.analysis import LEAST_TRIALS, best_so_far, curve_density, importances, on_the_front, surface, trials_table
+from studies.analysis import LEAST_TRIALS, best_so_far, curve_density, importances, on_the_front, surface
 from studies.jobs import run_job
 from studies.search import Choices, Range, Search
 
@@ -33,7 +33,7 @@ def study(store):
 
 
 def test_a_trial_is_one_row_with_what_its_seeds_came_to(store, study):
-    table, runs = trials_table(store, study), store.runs(study.job.id)
+    table, runs = store.trials_table(study.id), store.runs(study.job.id)
     assert table["number"].tolist() == list(range(10))
     assert len(runs) == 30
     for row in table.itertuples():
@@ -54,7 +54,7 @@ def test_a_trial_is_one_row_with_what_its_seeds_came_to(store, study):
 
 def test_a_study_without_a_finished_trial_is_an_empty_table(store):
     study = store.study(store.add_study(Search(name="s", space=SPACE)))
-    table = trials_table(store, study)
+    table = store.trials_table(study.id)
     assert table.empty
     assert {"number", "learning_rate", "final_loss", "outcome", "run_id"} <= set(table)
 

@@ -243,6 +243,25 @@ def test_export_as_csv_with_curves_is_two_files(run, store, save, results, spell
     assert spelled(parse_curves_csv(beside.read_bytes())) == spelled(store.curves(store.runs()["id"]))
 
 
+def test_export_for_tensorboard_is_a_folder_with_the_runs_curves(run, store, save, results, tmp_path):
+    job_id, _ = save(results, "my job")
+    save(results[:1])
+    path = tmp_path / "my logs"
+    hint = f"look at them with: tensorboard --logdir '{path}'"
+    arguments = ["export", "--format", "tensorboard", "--job", job_id, "-o", str(path)]
+    assert run(*arguments) == (0, "", f"4 runs written to {path}; {hint}\n")
+    places = [place for place in path.iterdir() if place.is_dir()]
+    assert {place.name[-8:] for place in places} == {run_id[:8] for run_id in store.runs(job_id)["id"]}
+    assert all(b"curve/gradient_norm" in file.read_bytes() for place in places for file in place.iterdir())
+    code, out, err = run(*arguments)
+    assert (code, out) == (1, "")
+    assert err.endswith("expected an empty folder or none, found 5 files and folders in it; give another name\n")
+    (tmp_path / "file").touch()
+    code, out, err = run(*arguments[:-1], str(tmp_path / "file" / "logs"))
+    assert (code, out) == (1, "")
+    assert err.startswith("error: expected a folder that can be written, found ")
+
+
 def test_export_for_people(run, save, results):
     save(results)
     code, out, err = run("export", "--format", "tex")
@@ -258,6 +277,8 @@ def test_export_refuses_what_does_not_go_together(run, save, results, monkeypatc
     for arguments, message in (
         (["--curves"], "expected --output beside --curves and csv, which make two files, found none"),
         (["--curves", "--study", "x", "--format", "json"], "expected runs, all or with --job, beside --curves, found --study"),
+        (["--format", "tensorboard", "--map", "x"], "expected runs, all or with --job, beside tensorboard, found --map"),
+        (["--format", "tensorboard"], "expected --output and a new folder for tensorboard, found none"),
     ):
         assert run("export", *arguments) == (2, "", f"error: {message}\n")
     code, out, err = run("export", "--curves", "--format", "tex")

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from engine import CURVES, RunConfig, train
 from studies import Plan, open_store
-from studies.analysis import trials_table
 from studies.export import (
     FORMATS,
     FORMULA_STARTS,
@@ -285,7 +284,7 @@ def trials(tmp_path_factory, trained):
         n_trials=6,
         n_seeds=2,
     )
-    return trials_table(store, store.study(trained(store, search)))
+    return store.trials_table(trained(store, search))
 
 
 @pytest.fixture(scope="module")

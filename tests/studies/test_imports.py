@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 
 from studies import open_store
-from studies.analysis import importances, on_the_front, trials_table
+from studies.analysis import importances, on_the_front
 from studies.errors import JobError, NameTakenError, PlanError, StoreError
 from studies.imports import import_study, names_in
 from studies.jobs import run_job
@@ -87,7 +87,7 @@ def test_a_study_of_optuna_4_or_5_comes_with_all_trials_that_ended(theirs, store
         "layers": Range(1, 4),
     }
     assert (study.search.directions, study.search.source) == ({"value": "minimize"}, theirs.name)
-    table = trials_table(store, study)
+    table = store.trials_table(study.id)
     failed, pruned = table["number"] % 5 == 2, (table["number"] % 7 == 3) & (table["number"] % 5 != 2)
     assert table["outcome"].tolist() == ["failed" if is_failed else "complete" for is_failed in failed]
     assert table["state"].tolist() == ["pruned" if is_pruned else "complete" for is_pruned in pruned]
@@ -104,7 +104,7 @@ def test_a_study_of_optuna_4_or_5_comes_with_all_trials_that_ended(theirs, store
 def test_importances_of_an_imported_study_are_optuna_s_own(store, tmp_path):
     path = made(tmp_path / "a.db", "sqlite", "5")
     study = store.study(import_study(store, path))
-    table = trials_table(store, study)
+    table = store.trials_table(study.id)
     found = importances(table, study, "value")
     their = optuna.load_study(study_name="theirs", storage=f"sqlite:///{path}")
     mirror = optuna.create_study()
@@ -148,7 +148,7 @@ def test_values_that_are_not_finite_count_as_bad_as_the_worst(store, tmp_path, d
     values = [1.0, math.inf, -math.inf, 4.0, -2.0]
     path = foreign(tmp_path / "a.db", [trial({"a": 0.5}, [value]) for value in values], [direction])
     study = store.study(import_study(store, path))
-    table = trials_table(store, study)
+    table = store.trials_table(study.id)
     assert table["value"].tolist() == [1.0, worst, worst, 4.0, -2.0]
     assert table["outcome"].tolist() == ["complete", "diverged", "diverged", "complete", "complete"]
 
@@ -158,7 +158,7 @@ def test_two_objectives_keep_their_names_and_directions(store, tmp_path):
     path = foreign(tmp_path / "a.db", trials, ["minimize", "maximize"], metric_names=["loss", "number"])
     study = store.study(import_study(store, path))
     assert study.search.directions == {"loss": "minimize", "number_": "maximize"}
-    table = trials_table(store, study)
+    table = store.trials_table(study.id)
     assert table["number_"].tolist() == [-1.0, -4.0, -9.0]
     assert on_the_front(table, study.search.directions).tolist() == [True, False, False]
 
@@ -169,7 +169,7 @@ HOSTILE = ["number", "outcome", "value", "median_x", "a.b[0]:c", "image", "<scri
 def test_parameters_of_any_name_keep_their_values(store, tmp_path):
     path = foreign(tmp_path / "a.db", [trial(dict(zip(HOSTILE, range(10), strict=True)), [1.0])])
     study = store.study(import_study(store, path))
-    table = trials_table(store, study)
+    table = store.trials_table(study.id)
     assert table[list(study.search.space)].iloc[0].tolist() == list(range(10))
     assert len(set(table.columns)) == len(table.columns)
     assert table["number"].tolist() == [0]

@@ -17,7 +17,6 @@ from alembic.config import Config
 import studies
 from engine import CURVES, ENGINE_VERSION, FIELDS, RunConfig, train
 from studies import Plan, driver, open_store
-from studies.analysis import trials_table
 from studies.export import read_csv, read_json, to_csv, to_json
 from studies.jobs import run_job
 from studies.maps import Axis, Map
@@ -328,7 +327,7 @@ def test_what_goes_back_to_the_third_version_has_only_what_it_knew(third):
 def test_an_upgrade_from_the_third_version_fills_in_each_trial_s_most_frequent_outcome(third):
     before = rows_of(third, "lab_trial", "lab_chunk", "lab_study")
     store = open_store(f"sqlite:///{third}")
-    table = trials_table(store, store.study("é"))
+    table = store.trials_table("é")
     runs = store.runs(store.study("é").job.id)
     expected = []
     for number in range(5):

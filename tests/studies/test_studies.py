@@ -387,3 +387,11 @@ def test_optuna_s_tables_made_by_another_process_at_the_same_moment_are_no_troub
     monkeypatch.setattr(optuna.storages.RDBStorage, "__init__", late)
     study_id = store.add_study(plain_search("first"))
     assert (len(tried), store.study(study_id).name) == (2, "first")
+
+
+def test_the_tables_of_an_empty_store_have_their_columns(store):
+    table = store.studies_table()
+    assert len(table) == 0
+    assert table["created_at"].dt.tz is not None
+    with pytest.raises(JobError, match="expected the id or name of a study, found 'rates'"):
+        store.runs(study="rates")
