@@ -5,8 +5,6 @@ draws when it comes into sight, with tooltips and zoom, as wide as the screen an
 """
 
 import base64
-import functools
-import hashlib
 import html
 import json
 import re
@@ -16,7 +14,7 @@ from pathlib import Path
 import altair as alt
 import vl_convert
 
-from dashboard.charts.files import VERSION, themed
+from dashboard.charts.files import VERSION, script_hash, themed, vega
 
 DIGITS = 7
 """Of numbers in charts; tables and files have all of them."""
@@ -140,7 +138,7 @@ class Figures:
             looks[scheme] = {"background": spec["background"], "config": spec["config"] | {"aria": False}}
         parts = {"charts": json.dumps(self.charts), "looks": json.dumps(looks), "columns": f"[{','.join(self.columns)}]"}
         data = "{" + ",".join(f'"{name}":{text}' for name, text in parts.items()) + "}"
-        return data.replace("<", "\\u003c"), _bundle() + FILES.with_suffix(".js").read_text("utf-8")
+        return data.replace("<", "\\u003c"), vega() + FILES.with_suffix(".js").read_text("utf-8")
 
 
 def _wrap_legends(part: object) -> None:
@@ -170,12 +168,6 @@ def _small(svg: str) -> str:
     return f"{head}><defs>{kept}</defs>{body}"
 
 
-@functools.cache
-def _bundle() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script."""
-    return vl_convert.javascript_bundle(vl_version=VERSION)
-
-
 def page(title: str, parts: list[Html], figures: Figures) -> str:
     """Return a whole page.
 
@@ -184,8 +176,7 @@ def page(title: str, parts: list[Html], figures: Figures) -> str:
     Its policy lets no script run but its own, known by a hash, and nothing be loaded.
     """
     data, script = figures.scripts() if figures.charts else ("", "")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    rules = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
+    rules = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src '{script_hash(script)}'"
     head = [
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),

@@ -167,10 +167,9 @@ def _svg(chart: alt.TopLevelMixin, source: str, scheme: str) -> bytes:
 
 
 def _html(chart: alt.TopLevelMixin, source: str, scheme: str) -> bytes:
-    theme, script = _theme(scheme), vl_convert.javascript_bundle(vl_version=VERSION) + _EMBED
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()  # no other script runs
+    theme, script = _theme(scheme), vega() + _EMBED
     return _PAGE.format(
-        hash=f"sha256-{digest}",
+        hash=script_hash(script),
         source=html.escape(source),
         title=html.escape(source.partition("\n")[0] or "Brink"),
         paper=theme.paper,
@@ -179,6 +178,17 @@ def _html(chart: alt.TopLevelMixin, source: str, scheme: str) -> bytes:
         spec=_json(themed(chart, "", scheme)).replace("<", "\\u003c"),
         script=script,
     ).encode()
+
+
+@functools.cache
+def vega() -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script."""
+    return vl_convert.javascript_bundle(vl_version=VERSION)
+
+
+def script_hash(script: str) -> str:
+    """Return what a page's policy calls a script that may run."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _json(spec: dict) -> str:

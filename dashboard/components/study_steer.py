@@ -46,11 +46,11 @@ def status_line(study: Study) -> None:
         parts += [f"{left:.0f} s left"] if left and job.status == "running" else []
         parts += [f"{len(study.queue)} of your own waiting"] if study.queue else []
         st.progress(min(1.0, job.progress), f"{STATUS[job.status]} {', '.join(parts)}")
-        if job.status in ("paused", "pausing"):
-            st.button("Go on", key="go_on", type="primary", on_click=store.request_pause, args=(job.id, False))
-        else:
-            unable = job.status != "running"
-            st.button("Pause", key="pause", on_click=store.request_pause, args=(job.id,), disabled=unable)
+        held = job.status in ("paused", "pausing")
+        label, look = ("Go on", "primary") if held else ("Pause", "secondary")  # one button, which does not move under the hand
+        unable = not held and job.status != "running"
+        act = {"on_click": store.request_pause, "args": (job.id, not held)}
+        st.button(label, key="hold", type=look, width=90, disabled=unable, **act)
         st.button("Stop", key="stop", on_click=store.request_stop, args=(job.id,), disabled=job.status == "stopping")
 
 
