@@ -13,7 +13,7 @@ from dashboard.components.chart_view import draw, heading
 from dashboard.components.job_view import plan_title
 from dashboard.components.results import varied
 from dashboard.components.run_actions import export_buttons
-from dashboard.components.session import literal, the_store
+from dashboard.components.session import free_name, literal, the_store
 from dashboard.components.study_data import label_of
 from engine import BrinkError
 from studies.comparison import Comparison, compare_all
@@ -34,25 +34,52 @@ from studies.plans import describe
 from studies.spaces import differences, overlap, winners
 
 MOST_GROUPS, MOST_LISTED, MOST_SAID = 12, 200, 10
+MOST_SELECTED, SHORT_ID = 400, 8
+"""Runs of a selection whose address browsers still take, and how much of each id stands there."""
+
+
+def compare_button(runs: pd.DataFrame) -> None:
+    """Offer to compare selected runs, beside what was selected before."""
+    allowed = 1 < len(runs) <= MOST_SELECTED
+    note = f"Is one better? From 2 to {MOST_SELECTED} runs, beside those that you chose to compare before."
+    if st.button("Compare", key="compare_runs", icon=":material/compare_arrows:", disabled=not allowed, help=note):
+        key = f"runs:{'.'.join(run_id[:SHORT_ID] for run_id in runs['id'])}"
+        before = [other for other in st.session_state.get("compared_before", []) if other.startswith("runs:")]
+        keys = ",".join(dict.fromkeys([*before, key]))
+        st.switch_page("views/compare.py", query_params={"with": keys})
 
 
 def things() -> dict[str, str]:
-    """Return what can be compared, by a key that the address holds: studies and experiments that have runs."""
+    """Return what can be compared, by a key that the address holds: studies and experiments that have runs, selections."""
     store = the_store()
     found = {f"study:{study.id}": study.name for study in store.studies() if study.job.kind == "search" and study.n_done}
     jobs = [job for job in store.jobs(most=MOST_LISTED) if job.n_saved]
-    return found | {f"job:{job.id}": job.name or plan_title(job.plan) for job in jobs}
+    found |= {f"job:{job.id}": job.name or plan_title(job.plan) for job in jobs}
+    keys = [*st.query_params.get("with", "").split(","), *st.session_state.get("compared_before", [])]
+    for key in dict.fromkeys(key for key in keys if key.startswith("runs:")):
+        n = key.count(".") + 1
+        found[key] = free_name(f"{n} selected runs" if n > 1 else "one selected run", set(found.values()))
+    return found
+
+
+def _runs_of(key: str) -> pd.DataFrame:
+    """Return the runs of an experiment or a selection."""
+    kind, _, thing = key.partition(":")
+    if kind == "job":
+        return the_store().runs(thing)
+    runs = the_store().runs()
+    return runs[runs["id"].str[:SHORT_ID].isin(thing.split("."))]
 
 
 def groups_of(keys: list[str], by: str) -> list[Group]:
-    """Return the groups that are compared: studies and experiments, or the parts of experiments that differ in a setting."""
+    """Return the groups that are compared: studies and runs, or the parts of the runs that differ in a setting."""
     store, names, found = the_store(), things(), []
     for key in keys:
         kind, _, thing = key.partition(":")
         if kind == "study":
             found.append(study_group(store, store.study(thing)))
             continue
-        runs = store.runs(thing)
+        runs = _runs_of(key)
         if by not in runs or runs[by].nunique(dropna=False) < 2:
             found.append(runs_group(names[key], runs, thing))
             continue
@@ -80,16 +107,17 @@ def pick() -> tuple[list[str], str, str]:
             st.query_params["with"] = ",".join(keys)
         else:
             st.query_params.pop("with", None)
-        jobs = [key.partition(":")[2] for key in keys if key.startswith("job:")]
-        settings = [name for job in jobs for name in varied(the_store().runs(job)) if name != "seed"]
+        st.session_state["compared_before"] = keys
+        whole = [key for key in keys if not key.startswith("study:")]
+        settings = [name for key in whole for name in varied(_runs_of(key)) if name != "seed"]
         by = ""
         if settings:
             options = ["", *dict.fromkeys(settings)]
-            words = {"": "whole experiments"}
+            words = {"": "nothing, keep them whole"}
             by = st.selectbox(
-                "Cut experiments by",
+                "Cut runs by",
                 options,
-                index=1,
+                index=int(len(keys) == 1),
                 format_func=lambda n: words.get(n) or label_of(n),
                 key="compare_by",
                 width=220,

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components.diagnosis import advice_lines, diagnosis_section
-from dashboard.components.results import color_choice, curve_charts, labelled, outcome_counts, run_details
+from dashboard.components.results import color_choice, curve_charts, labelled, outcome_counts, run_details, varied
 from dashboard.components.session import literal, the_store
 from engine import FIELDS, BrinkError, RunConfig
 from studies import PRESETS, Job, JobError, Plan
@@ -127,6 +127,9 @@ def job_results(job_id: str, overlay: list[str], polling: bool, train: Callable[
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
         outcome_counts(runs)
         by = color_choice(runs, "color_by")
+        if not job.is_live and varied(saved) not in ([], ["seed"]):
+            link = {"query_params": {"with": f"job:{job.id}"}, "icon": ":material/compare_arrows:"}
+            st.page_link("views/compare.py", label="Is one better?", help="Compares these runs with each other.", **link)
     ended = runs[runs["outcome"] != "training"]
 
     def why() -> None:

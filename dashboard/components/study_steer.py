@@ -71,6 +71,9 @@ def steer_bar(study: Study, fork: Callable[[Study], None]) -> None:
     """Show what can be done with a study; one that was imported cannot be trained."""
     if study.job.kind == "search":
         _more_trials(study)
+        if study.n_done:
+            link = {"query_params": {"with": f"study:{study.id}"}, "icon": ":material/compare_arrows:"}
+            st.page_link("views/compare.py", label="Compare", help="With other studies and experiments.", **link)
     with st.popover("More", icon=":material/more_horiz:", key="study_more", on_change="rerun"):
         if study.job.kind == "search":
             st.button("Fork: change it and start anew", icon=":material/fork_right:", key="fork", on_click=fork, args=(study,))

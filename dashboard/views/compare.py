@@ -17,6 +17,6 @@ else:
         show(keys, by, metric)
     else:
         st.markdown(
-            "Choose saved studies or experiments. An experiment with several values of a setting is cut into groups: is relu "
-            "better than tanh, and by how much? Seeds that both have are compared in pairs."
+            "Choose saved studies or experiments, or select runs on the Runs page. An experiment with several values of a "
+            "setting is cut into groups: is relu better than tanh, and by how much? Seeds that both have are compared in pairs."
         )

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from dashboard.components.compare_view import compare_button
 from dashboard.components.run_actions import delete_dialog, export_buttons, name_form, overlay
 from dashboard.components.run_filter import filter_controls, filtered, in_words
 from dashboard.components.run_table import run_table
@@ -28,6 +29,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
     exported = picked if len(picked) else shown
     words = " and ".join(filter(None, [in_words(rules), "selected by hand" if len(picked) else ""]))
     export_buttons(lambda: exported, len(exported), "runs", Origin("runs", filter=words), the_store().curves)
+    compare_button(exported)
     if len(picked) and st.button("Delete …", key="delete"):
         delete_dialog(list(picked["id"]))
 if len(picked):
@@ -35,4 +37,4 @@ if len(picked):
     if len(picked) == 1:
         name_form(picked.iloc[0])
 else:
-    st.caption("Select rows to lay their curves over each other, to name, delete or export them.")
+    st.caption("Select rows to lay their curves over each other, to name, compare, delete or export them.")

@@ -106,3 +106,38 @@ def test_an_address_with_something_that_is_gone_shows_the_rest(page, compared_ur
     test.switch_page("views/compare.py").run()
     assert not test.exception
     assert test.dataframe[0].value["group"].tolist() == ["wide"]
+
+
+def test_selected_runs_are_groups_too_and_stand_in_the_address(open_app, compared_url):
+    runs = open_store(compared_url).runs(open_store(compared_url).jobs()[0].id)
+    relu, sigmoid = (list(runs.loc[runs["activation"] == name, "id"]) for name in ("relu", "sigmoid"))
+    keys = [f"runs:{'.'.join(run_id[:8] for run_id in ids)}" for ids in (relu, sigmoid)]
+    test = open_app(compared_url, "compare", **{"with": ",".join([*keys, "runs:00000000"])})
+    assert test.dataframe[0].value["group"].tolist() == ["8 selected runs", "8 selected runs 2"]
+    assert "one selected run has no finished runs." in texts(test)
+    assert "8 shared seeds" in texts(test)
+    test = open_app(compared_url, "compare", **{"with": keys[0][:-9] + "." + keys[1].removeprefix("runs:")})
+    assert test.dataframe[0].value["group"].tolist() == ["sigmoid", "relu"]
+
+
+def test_runs_are_sent_to_be_compared_beside_what_was_chosen_before(open_app, compared_url):
+    test = open_app(compared_url, "runs")
+    test.session_state["compared_before"] = ["runs:abcdefab", "study:x"]
+    test.multiselect(key="filter_columns").select("activation").run()
+    test.multiselect(key="values_activation").select("relu").run()
+    relu = open_store(compared_url).runs().query("activation == 'relu'")["id"]
+    test.button(key="compare_runs").click().run()
+    assert not test.exception
+    assert test.header[0].value == "Compare"
+    assert test.query_params["with"] == f"runs:abcdefab,runs:{'.'.join(run_id[:8] for run_id in relu)}"
+
+
+def test_an_experiment_and_a_study_lead_to_their_comparison(open_app, compared_url):
+    store = open_store(compared_url)
+    (job,), study = store.jobs(), store.studies()[0]
+    for test, key in (
+        (open_app(compared_url), f"job:{job.id}"),
+        (open_app(compared_url, "studies", study=study.id), f"study:{study.id}"),
+    ):
+        links = [link.proto for link in test.get("page_link") if link.proto.page.endswith("compare")]
+        assert [link.query_string for link in links] == [f"with={key.replace(':', '%3A')}"]
