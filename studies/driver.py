@@ -211,7 +211,8 @@ class Driver:
             if chunk.deaths > MOST_DEATHS:
                 raise JobError(
                     f"worker processes died {chunk.deaths} times while training runs {min(chunk.numbers)} to "
-                    f"{max(chunk.numbers)}; expected them to live. Is there enough memory?"
+                    f"{max(chunk.numbers)}; expected them to live. Is there enough memory? In a script of your own, all that "
+                    'trains has to stand below `if __name__ == "__main__":`, because worker processes read the script again.'
                 ) from None
             return chunk
         trained = max(1, chunk.iteration - chunk.taken_at)

@@ -146,7 +146,7 @@ def outcome_chart(table: pd.DataFrame, names: list[str]) -> alt.LayerChart:
         color=alt.Color("what:N", scale=scale, sort=None, legend=alt.Legend(orient="bottom", title=None, columns=3)),
         order="order:Q",
         tooltip=["group:N", "what:N", "n:Q", alt.Tooltip("share:Q", format=".1%")],
-    ).properties(height=110 + 40 * len(names))
+    ).properties(height=150 + 40 * len(names))
 
 
 def importances_chart(table: pd.DataFrame, names: list[str]) -> alt.Chart:

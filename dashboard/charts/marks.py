@@ -13,6 +13,7 @@ import pandas as pd
 
 from dashboard.charts.curves import extent
 from dashboard.charts.outcomes import LOOKS
+from engine import FIELDS
 
 MOST_POINTS = 2000
 """More marks than that a browser draws slowly."""
@@ -33,8 +34,8 @@ HANDS = (
 
 
 def title(name: str) -> str:
-    """Return a column's name for people."""
-    return name.replace("_", " ")
+    """Return what a setting or another column is called."""
+    return FIELDS[name].label if name in FIELDS else name.replace("_", " ")
 
 
 def hint(label: str) -> str:

@@ -23,8 +23,8 @@ from dashboard.charts.outcomes import CATEGORIES
 
 READING = {
     "history": "Each mark is a trial, in the order it was asked; the line is the best so far. Colour and shape tell how its "
-    "runs ended. A run that diverged or overflowed counts as bad as the objective allows (see the objective's note), so it "
-    "stands at the edge instead of missing. Hollow marks were pruned: stopped early, with the value they had then." + HANDS,
+    "runs ended. A run without a finite loss counts as bad as the objective allows (see the objective's note), so it stands "
+    "at the edge instead of missing. Hollow marks were pruned: stopped early, with the value they had then." + HANDS,
     "slice": "The same trials over one setting at a time: a valley shows where it has to be, a flat cloud that it hardly "
     "matters within the range that was searched. Hollow marks were pruned." + HANDS,
     "importance": "Share of each setting in deciding the objective (PED-ANOVA): it compares where the best tenth of the "

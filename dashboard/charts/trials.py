@@ -138,8 +138,10 @@ def parallel_chart(
     data = told.loc[told.index.repeat(len(axes))].assign(axis=np.tile(np.arange(len(axes)), len(told)))
     data["place"] = np.column_stack([spots.loc[shown.index] for spots, _ in axes]).ravel()
     ticks = pd.DataFrame([(i, *tick) for i, (_, part) in enumerate(axes) for tick in part], columns=["axis", "place", "text"])
-    lines = json.dumps([textwrap.wrap(name, 9, break_long_words=False) or [""] for name in names.values()])
-    head = alt.Axis(orient="top", title=None, labelExpr=f"{lines}[datum.value]", labelAngle=0, labelOverlap=False)
+    lines = [textwrap.wrap(name, 9, break_long_words=False) or [""] for name in names.values()]
+    room = 8 + 13 * (max(map(len, lines)) - 1)  # lines below the first one grow towards the axis
+    head = {"labelExpr": f"{json.dumps(lines)}[datum.value]", "labelPadding": room, "labelAngle": 0, "labelOverlap": False}
+    head = alt.Axis(orient="top", title=None, **head)
     head = alt.Axis(**head.to_dict(), grid=True, gridColor=QUIET, gridOpacity=0.6, gridWidth=1)
     x = alt.X("axis:O", scale=alt.Scale(type="point", padding=0.4), axis=head)
     y = alt.Y("place:Q", scale=alt.Scale(domain=[0, 1], nice=False, padding=8), axis=None)

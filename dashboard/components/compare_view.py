@@ -262,6 +262,8 @@ def show(keys: list[str], by: str, metric: str) -> None:
         groups = groups_of(keys, by)
         if len(groups) > MOST_GROUPS:
             st.info(f"{len(groups)} groups are too many to tell apart; here are the first {MOST_GROUPS}.")
+        if len(groups) == 1:
+            st.caption("Add another study, experiment or selection of runs above to see which one is better.")
         left, cut = _overlapping(groups[:MOST_GROUPS])
         comparison_view(left, metric, cut)
     except BrinkError as error:
