@@ -195,6 +195,18 @@ def overlap(a: Group, b: Group) -> tuple[Group, Group, str]:
     return *kept, f"Only what both spaces hold ({words}): {' and '.join(counts)}."
 
 
+def overlap_all(groups: list[Group]) -> tuple[list[Group], str]:
+    """Return the trials of groups that lie in all of their spaces, and in words what was cut, as `overlap` does for two."""
+    left, words = list(groups), ""
+    for i, j in itertools.combinations(range(len(groups)), 2):
+        left[i], left[j], words = overlap(left[i], left[j])
+    if len(groups) > 2:
+        counts = [[found.runs["trial"].nunique() for found in side] for side in (left, groups)]
+        told = [f"{kept:,} of {count(n, 'trial')} of {group.name}" for kept, n, group in zip(*counts, groups, strict=True)]
+        words = f"Only what all spaces hold: {', '.join(told)}." if counts[0] != counts[1] else ""
+    return left, words
+
+
 def _narrowed(group: Group, mask: np.ndarray, common: dict[str, Range | Choices]) -> Group:
     """Return a group with some of its runs, whose search is narrower."""
     search = copy.copy(group.search)

@@ -31,7 +31,7 @@ from studies.groups import (
     study_group,
 )
 from studies.plans import describe
-from studies.spaces import differences, overlap, winners
+from studies.spaces import differences, overlap_all, winners
 
 MOST_GROUPS, MOST_LISTED, MOST_SAID = 12, 200, 10
 MOST_SELECTED, SHORT_ID = 400, 8
@@ -243,17 +243,17 @@ def _tables(groups: list[Group], metric: str) -> None:
 
 
 def _overlapping(groups: list[Group]) -> tuple[list[Group], str]:
-    """Offer to compare two studies only where both have searched; return what is left, and in words how it was cut."""
-    if len(groups) != 2 or not all(group.search for group in groups):
+    """Offer to compare studies only where all of them have searched; return what is left, and in words how it was cut."""
+    if len(groups) < 2 or not all(group.search for group in groups):
         return groups, ""
-    one, other, cut = overlap(*groups)
+    left, cut = overlap_all(groups)
     if not cut:
         return groups, ""
-    if not st.toggle("Only where both spaces overlap", key="compare_overlap"):
-        st.caption("The two studies search different spaces.")
+    if not st.toggle("Only where the spaces overlap", key="compare_overlap"):
+        st.caption("The studies search different spaces.")
         return groups, ""
     st.caption(literal(cut))
-    return [one, other], cut
+    return left, cut
 
 
 def show(keys: list[str], by: str, metric: str) -> None:

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from conftest import Server, idle
 from find import OPTIONS, browser_path
 
+from dashboard.report import study_report
 from studies import Plan, Store, open_store
 from studies.jobs import run_job
 from studies.maps import TEMPLATES, Map
@@ -101,6 +102,13 @@ def main() -> None:
         part(page, "Gradients through time", "The panels below show", "diagnosis")
         whole(open_page(f"/studies?study={study}"), "study")
         whole(open_page(f"/studies?study={study}&view=Pairs", scheme="dark"), "study_pairs")
+        whole(open_page(f"/compare?with=job:{jobs['Learning rates']}"), "compare")
+        file = Path(folder) / "report.html"
+        file.write_text(study_report(store, study), "utf-8")
+        page = browser.new_context(viewport={"width": 1000, "height": 1250}).new_page()
+        page.goto(file.as_uri())
+        expect(page.locator("#figure-1 svg")).to_be_visible()
+        page.screenshot(path=FOLDER / "report.png")
         page = open_page("/runs")
         box = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
         for row in (0, 5, 9):

@@ -3,16 +3,21 @@
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from conftest import idle, type_into
 from playwright.sync_api import expect
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from studies import Plan, open_store
-from studies.export import FORMATS, parse_csv, read_json
+from studies.export import FORMATS, parse_csv, parse_curves_csv, read_json
 from studies.jobs import run_job
 
 LONG = "300000"
@@ -52,6 +57,13 @@ def download(page, name: str) -> bytes:
     with page.expect_download() as event:
         page.get_by_role("button", name=re.compile(rf"{name} \(")).click()
     return Path(event.value.path()).read_bytes()
+
+
+def saved(page, name: str) -> tuple[str, bytes]:
+    """Click on what saves a file; return the file's name and what is in it."""
+    with page.expect_download() as event:
+        page.get_by_role("button", name=name).click()
+    return event.value.suggested_filename, Path(event.value.path()).read_bytes()
 
 
 def test_a_new_user_sees_a_network_learn_with_one_click(server, open_page):
@@ -183,19 +195,35 @@ def test_runs_are_selected_overlaid_exported_and_read_back(some_runs, open_page)
     expect(page.get_by_text("Look closer at")).to_be_visible()
 
 
-def test_runs_are_exported_with_their_curves_in_more_formats(some_runs, open_page):
-    page = open_page("/runs")
-    page.get_by_role("button", name="More formats").click()
-    for kind in ("parquet", "xlsx"):
-        found = FORMATS[kind].read(download(page, FORMATS[kind].title)).table
-        assert found["id"].tolist() == some_runs.runs()["id"].tolist()
+def test_runs_are_exported_in_every_format_with_their_curves_too(some_runs, open_page, tmp_path):
+    page, runs = open_page("/runs"), some_runs.runs()
+    curves, ids = some_runs.curves(runs["id"]), runs["id"].tolist()
+    for kind in ("csv", "json", "parquet", "xlsx"):
+        if kind == "parquet":
+            page.get_by_role("button", name="More formats").click()
+        assert FORMATS[kind].read(download(page, FORMATS[kind].title)).table["id"].tolist() == ids
+    assert all(f"| {run_id} |" in download(page, "Markdown").decode() for run_id in ids)
     assert b"\\toprule" in download(page, "LaTeX")
     page.get_by_text("With curves").click()
-    with page.expect_download() as event:
-        page.get_by_role("button", name="Parquet with curves").click()
-    assert event.value.suggested_filename == "brink_runs_curves.parquet"
-    found = FORMATS["parquet"].read(Path(event.value.path()).read_bytes())
-    assert found.curves.equals(some_runs.curves(found.table["id"]))
+    for kind, label in (("json", "JSON with curves"), ("parquet", "Parquet with curves"), ("xlsx", "Excel with curves")):
+        name, data = saved(page, label)
+        assert name == f"brink_runs_curves.{kind}"
+        assert FORMATS[kind].read(data).curves.equals(curves)
+    assert parse_curves_csv(saved(page, "Curves alone as CSV")[1]).equals(curves)
+    (tmp_path / "logs.zip").write_bytes(saved(page, "For TensorBoard")[1])
+    shutil.unpack_archive(tmp_path / "logs.zip", tmp_path)
+    (folder,) = (path for path in (tmp_path / "brink").iterdir() if path.name.endswith(ids[0][:8]))
+    events = EventAccumulator(str(folder)).Reload().Scalars("curve/loss")
+    losses = curves.loc[curves["run_id"] == ids[0], "loss"].to_numpy(np.float32)
+    assert [event.value for event in events] == losses.tolist()
+
+
+def test_a_run_is_saved_as_a_script_that_gives_the_same_losses(some_runs, open_page, tmp_path):
+    page = open_page(f"/?job={some_runs.jobs()[0].id}")
+    name, data = saved(page, "As a NumPy script")
+    (tmp_path / name).write_bytes(data)
+    done = subprocess.run([sys.executable, "-I", name], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_filters_narrow_what_is_shown_and_exported(some_runs, open_page):

@@ -31,7 +31,7 @@ from studies.imports import ImportedSearch
 from studies.objectives import OBJECTIVES, wilson
 from studies.search import Choices, Range, Search
 from studies.significance import effect_size, holm, interval, newcombe, probability_of_improvement, rank_test
-from studies.spaces import differences, overlap, winners
+from studies.spaces import differences, overlap, overlap_all, winners
 from studies.store_runs import COLUMNS, typed
 
 BASELINE = 0.5 * (7 * 0.25 + (1 - 2.0**-7) / 2 * (1 + 2.0**-7) / 2)
@@ -768,6 +768,16 @@ def test_the_overlap_is_what_both_spaces_hold():
     assert not any("Spaces differ" in note for note in compare(one, other, "final_loss").notes)
     assert overlap(one, other) == (one, other, "")
     assert len(one.runs) == 4
+
+
+def test_the_overlap_of_several_spaces_is_what_all_of_them_hold():
+    parts = {"a": ([0.01, 0.2, 0.9], 0.01, 1), "b": ([0.1, 0.3, 8.0], 0.1, 10), "c": ([0.05, 0.25, 0.5], 0.05, 0.5)}
+    groups = [searched(name, rates, Range(low, high, log=True)) for name, (rates, low, high) in parts.items()]
+    left, words = overlap_all(groups)
+    assert [sorted(set(found.runs["learning_rate"])) for found in left] == [[0.2], [0.1, 0.3], [0.25, 0.5]]
+    assert words == "Only what all spaces hold: 1 of 3 trials of a, 2 of 3 trials of b, 2 of 3 trials of c."
+    assert overlap_all(left)[1] == ""
+    assert overlap_all(groups[:2])[1] == overlap(*groups[:2])[2]
 
 
 @pytest.mark.parametrize(
