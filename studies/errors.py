@@ -5,6 +5,7 @@ BrinkError
 ├── PlanError           a list of runs that makes no sense (too many, empty, unknown preset)
 │   └── NameTakenError  another study or map has that name
 ├── StoreError          the store cannot be opened, read or written
+│   └── MissingRunError a run that is not in the store, perhaps not any more
 ├── ExportError         a table that a kind of file cannot hold
 └── JobError            a job does not exist or is not in the state asked for
 """
@@ -22,6 +23,10 @@ class NameTakenError(PlanError):
 
 class StoreError(BrinkError):
     """The store cannot be opened, read or written; nothing was changed."""
+
+
+class MissingRunError(StoreError):
+    """There is no run with this id, or there is no more."""
 
 
 class JobError(BrinkError):

@@ -11,7 +11,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from engine import CURVES, ENGINE_VERSION, FIELDS, RunResult
-from studies.errors import JobError, StoreError
+from studies.errors import JobError, MissingRunError, StoreError
 from studies.schema import CURVES as CURVE_ROWS
 from studies.schema import JOBS, RUNS
 
@@ -198,14 +198,14 @@ class RunRecords:
 
         Raises
         ------
-        StoreError
+        MissingRunError
             If there is no such run.
         """
         query = sa.select(RUNS, CURVE_ROWS.c.curves, CURVE_ROWS.c.examples).join(CURVE_ROWS).where(RUNS.c.id == run_id)
         with self.reading() as connection:
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
-            raise StoreError(f"expected the id of a saved run, found {run_id!r}; it may have been deleted")
+            raise MissingRunError(f"expected the id of a saved run, found {run_id!r}; it may have been deleted")
         unpacked = {name: json.loads(row[name]) for name in ("config", "evidence", "examples")}
         return dict(row) | unpacked | {"curves": unpack_array(row["curves"])}
 

@@ -8,9 +8,9 @@ import streamlit as st
 
 from dashboard.components.diagnosis import advice_lines, diagnosis_section
 from dashboard.components.results import color_choice, curve_charts, labelled, outcome_counts, run_details, varied
-from dashboard.components.session import literal, the_store
+from dashboard.components.session import draws_what_is_there, literal, the_store
 from engine import FIELDS, BrinkError, RunConfig
-from studies import PRESETS, Job, JobError, Plan
+from studies import PRESETS, Job, Plan
 from studies.jobs import resume
 from studies.plans import describe, preset_of, spell_values
 from studies.store_runs import long_curves
@@ -97,6 +97,7 @@ def _live(job: Job, saved: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(rows), long_curves({f"live{n}": curve for n, curve in live.items()})
 
 
+@draws_what_is_there
 def job_results(job_id: str, overlay: list[str], polling: bool, train: Callable[[RunConfig], None]) -> None:
     """Show a job with earlier runs laid over it. As a fragment it runs again and again while the job is live.
 
@@ -105,10 +106,7 @@ def job_results(job_id: str, overlay: list[str], polling: bool, train: Callable[
     store = the_store()
     if st.query_params.get("job", job_id) != job_id:
         st.rerun()  # the whole page: a try was started from here
-    try:
-        job = store.job(job_id)
-    except JobError:
-        st.rerun()  # deleted in another tab: the whole page says so
+    job = store.job(job_id)
     if job.is_live != polling:
         st.rerun()  # the whole page, which decides whether to poll
     status_line(job)

@@ -1,11 +1,14 @@
 """What every page needs: the store, and texts that are shown as they are."""
 
+import functools
 import itertools
+from collections.abc import Callable
 
 import streamlit as st
 
 from engine import BrinkError
-from studies import Store, open_store
+from studies import JobError, Store, open_store
+from studies.errors import MissingRunError
 
 _MARKUP = str.maketrans({character: "\\" + character for character in "\\`*_{}[]<>()#+-.!|~$:^="})
 
@@ -18,6 +21,19 @@ def literal(text: str) -> str:
 def free_name(name: str, taken: set[str]) -> str:
     """Return the first that is free of a name, "name 2", "name 3" ..."""
     return name if name not in taken else next(new for n in itertools.count(2) if (new := f"{name} {n}") not in taken)
+
+
+def draws_what_is_there(draw: Callable[..., None]) -> Callable[..., None]:
+    """Draw the whole page again where what is shown is deleted elsewhere in the middle of the drawing: a run, job or study."""
+
+    @functools.wraps(draw)
+    def drawn(*arguments) -> None:
+        try:
+            draw(*arguments)
+        except (JobError, MissingRunError):
+            st.rerun()
+
+    return drawn
 
 
 def keep_state(keys: list[str]) -> None:

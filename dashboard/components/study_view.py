@@ -18,7 +18,7 @@ from dashboard.charts.outcomes import LOOKS, word
 from dashboard.components.chart_view import draw, heading, offer
 from dashboard.components.results import common_baseline, outcome_badge
 from dashboard.components.run_actions import export_buttons
-from dashboard.components.session import literal, the_store
+from dashboard.components.session import draws_what_is_there, literal, the_store
 from dashboard.components.study_data import (
     BAND_RUNS,
     best_trial,
@@ -31,7 +31,6 @@ from dashboard.components.study_data import (
 )
 from dashboard.components.study_steer import status_line
 from dashboard.components.study_trial import shown_trial, trial_section
-from studies import JobError
 from studies.analysis import best_so_far, chunks_table, on_the_front
 from studies.export import Origin
 from studies.store_studies import Study
@@ -43,12 +42,10 @@ READING = {**charts.READING, **more.READING, "curves": CURVE_READING["loss"] + "
 _INTERVAL = {"lost_low": "diverged, from", "lost_high": "to (95 %)"}
 
 
+@draws_what_is_there
 def study_results(study_id: str, polling: bool) -> None:
     """Show a study. As a fragment it runs again and again while its job is live."""
-    try:
-        study = the_store().study(study_id)
-    except JobError:
-        st.rerun()  # deleted in another tab: the whole page says so
+    study = the_store().study(study_id)
     if study.job.is_live != polling:
         st.rerun()  # the whole page, which decides whether to poll
     status_line(study)

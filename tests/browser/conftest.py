@@ -100,20 +100,28 @@ def server(served):
                 connection.execute(table.delete())
 
 
+@pytest.fixture(scope="session")
+def context(browser):
+    """One profile for all tabs: what a server sends to all of them alike is read once."""
+    context = browser.new_context(accept_downloads=True)
+    context.set_default_timeout(PATIENCE)
+    return context
+
+
 @pytest.fixture
-def open_page(browser, server):
+def open_page(context, server):
     """Return a function that opens a tab; no script error and no request to elsewhere may happen in it."""
-    troubles, contexts = [], []
+    troubles, pages = [], []
 
     def watch(request) -> None:
         if "//localhost" not in request.url and not request.url.startswith(("data:", "blob:")):
             troubles.append(f"request to {request.url}")
 
     def open_page(path: str = "/", width: int = 1280, height: int = 900, scheme: str = "light"):
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True)
-        context.set_default_timeout(PATIENCE)
-        contexts.append(context)
         page = context.new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme)
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("request", watch)
         page.goto(server.url + path)
@@ -121,9 +129,9 @@ def open_page(browser, server):
         return page
 
     yield open_page
-    for context in contexts:
+    for page in pages:
         with contextlib.suppress(Error):
-            context.close()
+            page.close()
     assert not troubles
 
 
@@ -139,6 +147,8 @@ def type_into(page, knob: str, text: str) -> None:
     field = page.locator(f".st-key-knob_{knob} input")
     expect(field).to_be_visible()
     idle(page)
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # what it got is drawn
     field.fill(text)
     field.press("Enter")
     idle(page)
+    expect(field).to_have_value(text)

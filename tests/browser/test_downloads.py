@@ -22,6 +22,8 @@ def test_a_chart_is_saved_in_all_formats_and_its_page_needs_no_network(server, o
     page = open_page("/", width=390, height=844)
     offer, files = page.locator(".st-key-save_experiment_loss button:visible"), {}
     expect(offer).to_be_visible()
+    expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(3)
+    idle(page)  # nothing moves any more
     words = page.get_by_text("Loss", exact=True).bounding_box()
     assert words["y"] < offer.bounding_box()["y"] + offer.bounding_box()["height"] / 2 < words["y"] + words["height"]
     assert page.get_by_test_id("stDownloadButton").filter(has_text="PNG").count() == 0

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.components.run_filter import in_words
 from engine import CELLS, FIELDS, OPTIMIZERS, OUTCOMES, TASKS
-from studies import PRESETS, open_store
+from studies import PRESETS, Store, open_store
 from studies.export import FORMATS
 from studies.jobs import run_job
 from studies.plans import Plan
@@ -321,6 +321,21 @@ def test_an_experiment_deleted_elsewhere_is_missed_without_an_error(app, empty_u
     test.run()
     assert not test.exception
     assert "does not exist any more" in test.warning[0].value
+
+
+def test_a_run_deleted_elsewhere_in_the_middle_of_the_drawing_is_missed_without_an_error(app, empty_url, monkeypatch):
+    store, read, deleted = open_store(empty_url), Store.run, []
+    run_job(store, store.add_job(Plan.of("classic", n_iterations=20, seed=[1, 2])), 1)
+
+    def read_late(self, run_id):
+        if not deleted:
+            deleted.append(run_id)
+            self.delete_runs(deleted)
+        return read(self, run_id)
+
+    monkeypatch.setattr(Store, "run", read_late)
+    app(empty_url)
+    assert len(deleted) == len(store.runs()) == 1
 
 
 # Why: advice and diagnosis
