@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard.components.session import keep_state, literal
+from dashboard.components.session import given, keep_state, literal
 from engine import FIELDS, TASKS, BrinkError, RunConfig, count_parameters
 from studies import PRESETS, Plan
 from studies.plans import MOST_COMPARED, meaningful, parse_values, preset_of, spell_values
@@ -108,31 +108,28 @@ def _choices(name: str) -> list[str]:
 
 
 def _knob(name: str) -> None:
-    """Draw one knob and, below it, what it does and what is wrong with its value.
-
-    Each widget is given its present value as its default too: a browser that begins the next run of the page before it has
-    seen the first would otherwise send the widget's own default, such as the least step of a slider.
-    """
-    field, key, given = FIELDS[name], _key(name), st.session_state[_key(name)]
+    """Draw one knob and, below it, what it does and what is wrong with its value."""
+    field, key = FIELDS[name], _key(name)
     if field.kind in ("choice", "bool"):
-        choices = _choices(name)
+        choices, default = _choices(name), st.session_state[key]
         if name == "task":
-            st.pills(field.label, choices, required=True, default=given, key=key, on_change=_start_from_task, wrap=True)
+            st.pills(field.label, choices, required=True, default=default, key=key, on_change=_start_from_task, wrap=True)
         elif len(choices) < 8:
-            st.pills(field.label, choices, selection_mode="multi", default=given, key=key, wrap=True)
+            st.pills(field.label, choices, selection_mode="multi", default=default, key=key, wrap=True)
         else:
-            st.multiselect(field.label, choices, given, key=key)
+            st.multiselect(field.label, choices, default, key=key)
     else:
         several = "1-5" if field.kind == "int" else "0.1, 0.5, 1"
         about = f"Expected: {field.expected}. Several values at once: {several}"
         usual = "usual" if field.usual else None
-        st.text_input(field.label, given, key=key, help=about, on_change=_follow, args=(name,), placeholder=usual)
+        st.text_input(field.label, **given(key), help=about, on_change=_follow, args=(name,), placeholder=usual)
     if problem := _problem(name):
         st.markdown(f":red[{literal(problem)}]")
     if name in SLIDERS:
         label, key = f"{field.label}, in steps", f"slider_{name}"
-        options = {"value": st.session_state.get(key), "label_visibility": "collapsed"}
-        st.select_slider(label, SLIDERS[name], key=key, on_change=_lead, args=(name,), **options)
+        st.session_state.setdefault(key, SLIDERS[name][0])  # where what was typed is not among the steps
+        options = {"on_change": _lead, "args": (name,), "label_visibility": "collapsed"}
+        st.select_slider(label, SLIDERS[name], **given(key), **options)
     st.caption(literal(_note(name)))
 
 

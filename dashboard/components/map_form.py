@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard.components.map_data import label_of
 from dashboard.components.map_list import seconds_of, train_map
-from dashboard.components.session import free_name, keep_state, literal, the_store
+from dashboard.components.session import free_name, given, keep_state, literal, the_store
 from engine import FIELDS, TASKS, BrinkError
 from studies.errors import PlanError
 from studies.maps import LARGEST, MOST_SEEDS, SMALLEST, TEMPLATES, Axis, Map, usual_axis
@@ -120,21 +120,21 @@ def map_form() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         options = {"index": None, "format_func": titles.get, "on_change": _from_template, "placeholder": "A template"}
         st.selectbox("Start from", list(TEMPLATES), key="map_template", width=300, **options)
-        st.text_input("Name", st.session_state["map_name"], key="map_name", width=320)
+        st.text_input("Name", **given("map_name"), width=320)
         options = {"index": None, "on_change": _from_task, "placeholder": "as fixed below"}
         st.selectbox("Task", list(TASKS), key="map_task", width=190, **options)
     for side, title in SIDES.items():
         _side(side, title)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.number_input("Cells along a side", SMALLEST, LARGEST, st.session_state["map_size"], key="map_size", width=150)
-        st.number_input("Seeds per cell", 1, MOST_SEEDS, st.session_state["map_n_seeds"], key="map_n_seeds", width=130)
+        st.number_input("Cells along a side", SMALLEST, LARGEST, **given("map_size"), width=150)
+        st.number_input("Seeds per cell", 1, MOST_SEEDS, **given("map_n_seeds"), width=130)
         options = {"on_change": _follow_facet, "format_func": _label}
-        st.selectbox("A plane for each", [NONE, *WORDS], key="map_facet", width=190, **options)
+        st.selectbox("A plane for each", **given("map_facet", [NONE, *WORDS]), width=190, **options)
         if st.session_state["map_facet"] != NONE:
-            st.text_input("Values", st.session_state["map_facet_values"], key="map_facet_values", width=320)
+            st.text_input("Values", **given("map_facet_values"), width=320)
     st.text_area(
         "Fixed settings, one on each line",
-        key="map_fixed",
+        **given("map_fixed"),
         height=110,
         help="name = value; all others keep the defaults of the classic exercise.",
     )
@@ -163,14 +163,14 @@ def _side(side: str, title: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         key = f"map_{side}"
         options = {"on_change": _follow_setting, "args": (side,), "format_func": _label}
-        st.selectbox(title, SETTINGS, key=f"{key}_setting", width=220, **options)
+        st.selectbox(title, **given(f"{key}_setting", list(SETTINGS)), width=220, **options)
         has_range = st.session_state[f"{key}_setting"] not in WORDS
         if has_range:
             unable = bool(st.session_state[f"{key}_values"].strip())
-            st.text_input("from", st.session_state[f"{key}_low"], key=f"{key}_low", width=110, disabled=unable)
-            st.text_input("to", st.session_state[f"{key}_high"], key=f"{key}_high", width=110, disabled=unable)
-            st.checkbox("log", key=f"{key}_log", disabled=unable, help="Spread evenly over powers of ten.")
-        st.text_input("or values" if has_range else "values", key=f"{key}_values", width=320)
+            st.text_input("from", **given(f"{key}_low"), width=110, disabled=unable)
+            st.text_input("to", **given(f"{key}_high"), width=110, disabled=unable)
+            st.checkbox("log", **given(f"{key}_log"), disabled=unable, help="Spread evenly over powers of ten.")
+        st.text_input("or values" if has_range else "values", **given(f"{key}_values"), width=320)
 
 
 def _spell_seconds(seconds: float) -> str:

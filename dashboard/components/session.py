@@ -36,6 +36,18 @@ def draws_what_is_there(draw: Callable[..., None]) -> Callable[..., None]:
     return drawn
 
 
+def given(key: str, options: list | None = None) -> dict:
+    """Return the key of a widget whose state is set by code, and that state as its default too; of one with options, its place.
+
+    A browser that begins the next run of the page before it has seen the first one to its end sends the default of what it
+    has not been told yet, such as the least step of a slider.
+    """
+    value = st.session_state[key]
+    if options is None:
+        return {"key": key, "value": value}
+    return {"key": key, "options": options, "index": options.index(value) if value in options else 0}
+
+
 def keep_state(keys: list[str]) -> None:
     """Give widgets back what Streamlit forgot because they were not drawn in the run before.
 

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import streamlit as st
 
-from dashboard.components.session import free_name, keep_state, literal, the_store
+from dashboard.components.session import free_name, given, keep_state, literal, the_store
 from engine import FIELDS, TASKS, BrinkError, RunConfig
 from studies.errors import PlanError
 from studies.jobs import launch
@@ -173,6 +173,15 @@ def study_form() -> None:
     _keep()
     if "study_name" not in st.session_state:
         set_form(template("quick_look"))
+    _what()
+    _how()
+    search, problem = _search()
+    _notes(search)
+    _end(search, problem or st.session_state.pop("study_problem", ""))
+
+
+def _what() -> None:
+    """Draw what is searched, and what is fixed."""
     titles = {name: parts["name"] for name, parts in TEMPLATES.items()}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
@@ -185,7 +194,7 @@ def study_form() -> None:
             placeholder="A template",
             width=260,
         )
-        st.text_input("Name", st.session_state["study_name"], key="study_name", width=320)
+        st.text_input("Name", **given("study_name"), width=320)
         st.selectbox("Task", list(TASKS), index=None, key="study_task", on_change=_from_task, placeholder=_task(), width=190)
     st.markdown("**What is searched**: numbers from … to …, or a list of choices")
     version = st.session_state["study_version"]
@@ -198,37 +207,47 @@ def study_form() -> None:
     )
     st.text_area(
         "Fixed settings, one on each line",
-        key="study_fixed",
+        **given("study_fixed"),
         height=110,
         help="name = value; all others keep the defaults of the classic exercise.",
     )
+
+
+def _how() -> None:
+    """Draw what is good, who proposes, and for how long."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.selectbox("Objective", list(OBJECTIVES), key="study_first", width=190)
+        st.selectbox("Objective", **given("study_first", list(OBJECTIVES)), width=190)
         others = _keeping("second", [NONE, *(name for name in OBJECTIVES if name != st.session_state["study_first"])])
-        st.selectbox("and at once", others, key="study_second", width=190)
-        st.selectbox("Sampler", [name for name in SAMPLERS if is_installed(name)], key="study_sampler", width=130)
-        st.selectbox("Pruner", list(PRUNERS), key="study_pruner", width=140)
+        st.selectbox("and at once", **given("study_second", others), width=190)
+        st.selectbox("Sampler", **given("study_sampler", [name for name in SAMPLERS if is_installed(name)]), width=130)
+        st.selectbox("Pruner", **given("study_pruner", list(PRUNERS)), width=140)
         sources = _keeping("warm_start", [NONE, *_sources()])
-        st.selectbox("Learn first from", sources, key="study_warm_start", width=220)
+        st.selectbox("Learn first from", **given("study_warm_start", sources), width=220)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.segmented_control("Until", UNTIL, key="study_until", required=True)
+        st.segmented_control("Until", UNTIL, default=st.session_state["study_until"], key="study_until", required=True)
         if st.session_state["study_until"] == "minutes":
-            st.number_input("Minutes", 0.05, 30 * 24 * 60.0, st.session_state["study_minutes"], key="study_minutes", width=130)
+            st.number_input("Minutes", 0.05, 30 * 24 * 60.0, **given("study_minutes"), width=130)
         else:
-            st.number_input("Trials", 1, 100_000, st.session_state["study_n_trials"], key="study_n_trials", width=130)
-        st.number_input("Seeds per trial", 1, 1000, st.session_state["study_n_seeds"], key="study_n_seeds", width=130)
+            st.number_input("Trials", 1, 100_000, **given("study_n_trials"), width=130)
+        st.number_input("Seeds per trial", 1, 1000, **given("study_n_seeds"), width=130)
         st.number_input(
             "Asked at once", 1, 100_000, value=None, key="study_batch", placeholder="usual", width=130, help=BATCH_NOTE
-        )
-        st.number_input("Sampler's seed", 0, 2**32 - 1, st.session_state["study_seed"], key="study_seed", width=130)
+        )  # only without a default can it be emptied
+        st.number_input("Sampler's seed", 0, 2**32 - 1, **given("study_seed"), width=130)
+
+
+def _notes(search: Search | None) -> None:
+    """Say what was chosen means."""
     chosen = [st.session_state["study_first"], st.session_state["study_second"]]
-    search, problem = _search()
     pruner = st.session_state["study_pruner"]
     notes = [SAMPLERS[st.session_state["study_sampler"]], *([PRUNERS[pruner]] if pruner != NONE else [])]
     notes += [OBJECTIVES[name].note for name in chosen if name != NONE]
     notes += [search.promise + f" Trials are asked {search.batch:,} at once."] if search else []
     st.caption(literal(" ".join(notes)))
-    problem = problem or st.session_state.pop("study_problem", "")
+
+
+def _end(search: Search | None, problem: str) -> None:
+    """Say what is wrong, or offer to start."""
     taken = next((study for study in the_store().studies() if search and study.name == search.name), None)
     if problem:
         st.markdown(f":red[{literal(problem)}]")

@@ -91,31 +91,22 @@ def steer_bar(study: Study, fork: Callable[[Study], None]) -> None:
                 icon=":material/download:",
                 help="For python -m studies run brink_search.json",
             )
-        st.download_button(
-            "Study as an archive",
-            partial(export_archive, the_store(), study.id),
-            file_name("study", study.name, "zip"),
-            "application/zip",
-            on_click="ignore",
-            key="study_archive",
-            icon=":material/archive:",
-            help="All of it in one file, which another installation imports without loss.",
-        )
-        st.download_button(
-            "Study as a report",
-            partial(study_report, the_store(), study.id),
-            file_name("report", study.name, "html"),
-            "text/html",
-            on_click="ignore",
-            key="study_report",
-            icon=":material/description:",
-            help="One page with numbers, charts and all trials, to be sent or printed; it needs no Brink and no network.",
-        )
+        note = "All of it in one file, which another installation imports without loss."
+        _offer(study, "archive", export_archive, file_name("study", study.name, "zip"), "application/zip", note)
+        note = "One page with numbers, charts and all trials, to be sent or printed; it needs no Brink and no network."
+        _offer(study, "report", study_report, file_name("report", study.name, "html"), "text/html", note)
         _details_form(study)
         if study.job.is_live:
             st.caption("Stop it to delete it.")
         elif st.button("Delete …", key="delete_study", icon=":material/delete:", on_click=_close_more):
             _delete(study)
+
+
+def _offer(study: Study, what: str, make: Callable, name: str, mime: str, note: str) -> None:
+    """Offer all of a study as a file, which is made when somebody asks for it."""
+    icon = {"archive": ":material/archive:", "report": ":material/description:"}[what]
+    make, label = partial(make, the_store(), study.id), f"Study as {'an' if what == 'archive' else 'a'} {what}"
+    st.download_button(label, make, name, mime, on_click="ignore", key=f"study_{what}", icon=icon, help=note)
 
 
 def _close_more() -> None:

@@ -183,6 +183,16 @@ def test_what_is_typed_is_shown_literally_also_where_it_is_wrong(page, empty_url
     assert not re.search(r"(?<!\\)[*<>\[\]`$]|(?<!\\):red", problem.removeprefix(":red[").removesuffix("]"))
 
 
+def test_the_form_s_widgets_have_what_they_show_as_their_defaults_too(page, empty_url):
+    test = typed(page(empty_url), x_setting="hidden_size", x_low="2", x_high="9", x_log=False, size=48, fixed="bits = 4")
+    options = test.selectbox(key="map_x_setting")
+    assert options.options[options.proto.default] == "hidden size"
+    assert test.text_input(key="map_x_low").proto.default == "2"
+    assert test.checkbox(key="map_x_log").proto.default is False
+    assert test.number_input(key="map_size").proto.default == 48
+    assert test.text_area(key="map_fixed").proto.default == "bits = 4"
+
+
 def test_a_template_fills_the_form(page, empty_url):
     test = page(empty_url)
     for key, parts in TEMPLATES.items():

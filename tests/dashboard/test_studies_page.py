@@ -98,6 +98,16 @@ def test_what_is_wrong_is_said_before_anything_starts(page, empty_url):
     assert open_store(empty_url).studies() == []
 
 
+def test_the_form_s_widgets_have_what_they_show_as_their_defaults_too(page, empty_url):
+    test = typed(page(empty_url), first="accuracy", sampler="random", n_trials=7, fixed="bits = 4", batch=5)
+    for name, value in (("first", "accuracy"), ("sampler", "random")):
+        chosen = test.selectbox(key=f"study_{name}")
+        assert chosen.options[chosen.proto.default] == value
+    assert test.number_input(key="study_n_trials").proto.default == 7
+    assert test.text_area(key="study_fixed").proto.default == "bits = 4"
+    assert not test.number_input(key="study_batch").proto.HasField("default")  # or nobody could empty it again
+
+
 def test_a_template_fills_the_form(page, empty_url):
     test = page(empty_url)
     test.selectbox(key="study_template").select("init_and_activation").run()
